@@ -1,0 +1,171 @@
+package machine_test
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/matchd/matchd/matchd/machine"
+)
+
+const mac = machine.MAC("52:54:00:00:00:01")
+
+func TestParseMAC(t *testing.T) {
+	tests := []struct{ in, want string }{
+		{"52:54:00:A1:9C:AE", "52:54:00:a1:9c:ae"},
+		{"52-54-00-a1-9c-ae", "52:54:00:a1:9c:ae"},
+		{"5254.00a1.9cae", "52:54:00:a1:9c:ae"},
+		{"525400A19CAE", "52:54:00:a1:9c:ae"},
+		{"00:00:00:00:fe:80:00:00:00:00:00:00:02:00:5e:10:00:00:00:01", "00:00:00:00:fe:80:00:00:00:00:00:00:02:00:5e:10:00:00:00:01"},
+		{"", ""}, {"zz", ""}, {"52:54:00:a1:9c", ""},
+	}
+	for _, tt := range tests {
+		got, err := machine.ParseMAC(tt.in)
+		if got.String() != tt.want || (err == nil) != (tt.want != "") {
+			t.Errorf("ParseMAC(%q) = %q, %v, want %q", tt.in, got, err, tt.want)
+		}
+	}
+	if got := mac.Hyphens(); got != "52-54-00-00-00-01" {
+		t.Errorf("Hyphens = %q", got)
+	}
+	if got := machine.MACFrom(mac.HardwareAddr()); got != mac {
+		t.Errorf("MACFrom(HardwareAddr) = %q", got)
+	}
+	if machine.MAC("").HardwareAddr() != nil {
+		t.Error("the zero MAC has bytes")
+	}
+}
+
+func TestArch(t *testing.T) {
+	tests := []struct {
+		arch     machine.Arch
+		key      string
+		bootable bool
+		text     string
+	}{
+		{0, "x86-bios", true, "0 (x86 BIOS)"},
+		{6, "i386-efi", true, "6 (x86 UEFI)"},
+		{7, "x86_64-efi", true, "7 (x64 UEFI)"},
+		{9, "x86_64-efi", true, "9 (EBC)"},
+		{11, "arm64-efi", true, "11 (ARM 64-bit UEFI)"},
+		{16, "x86_64-efi", true, "16 (x64 UEFI HTTP)"},
+		{20, "x86-bios", true, "20 (x86 BIOS HTTP)"},
+		{22, "arm64-efi", true, "22 (ARM 64-bit U-Boot)"},
+		{39, "loong64-efi", true, "39 (LoongArch 64-bit UEFI)"},
+		{2, "", false, "2 (Itanium)"},
+		{41, "", false, "41 (ARM rpiboot)"},
+		{4711, "", false, "4711 (not in the registry)"},
+	}
+	for _, tt := range tests {
+		if got := tt.arch.LoaderKey(); got != tt.key {
+			t.Errorf("%d: LoaderKey = %q, want %q", tt.arch, got, tt.key)
+		}
+		if got := tt.arch.Bootable(); got != tt.bootable {
+			t.Errorf("%d: Bootable = %v", tt.arch, got)
+		}
+		if got := tt.arch.String(); got != tt.text {
+			t.Errorf("%d: String = %q, want %q", tt.arch, got, tt.text)
+		}
+	}
+}
+
+func TestMergeServerWins(t *testing.T) {
+	m := machine.Machine{
+		MAC: mac, UUID: "u-server", Arch: machine.ArchX64, HasArch: true,
+		Labels: map[string]string{"rack": "7"},
+	}
+	got := m.Merge(map[string]string{
+		"mac": "52:54:00:00:00:99", "uuid": "u-claimed", "serial": "claimed", "rack": "1",
+		"platform": "pcbios", "arch": "i386", "cpu_arch": "aarch64", "os": "installed",
+	})
+	want := map[string]string{
+		"mac": string(mac), "uuid": "u-server", "serial": "claimed", "rack": "7",
+		"platform": "metal", "firmware": "pcbios", "arch": "i386", "cpu_arch": "aarch64", "os": "installed",
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("Merge\n got %v\nwant %v", got, want)
+	}
+}
+
+func TestSwapUUID(t *testing.T) {
+	const big, little = "00112233-4455-6677-8899-aabbccddeeff", "33221100-5544-7766-8899-aabbccddeeff"
+	if got := machine.SwapUUID(big); got != little {
+		t.Errorf("got %s", got)
+	}
+	for _, s := range []string{"", "no-uuid", "1-2-3-4-5"} {
+		if got := machine.SwapUUID(s); got != s {
+			t.Errorf("SwapUUID(%q) = %q", s, got)
+		}
+	}
+}
+
+func TestRegistryLearns(t *testing.T) {
+	r := machine.NewRegistry(0)
+	first, second := netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("10.0.0.6")
+	r.Observe(machine.Machine{MAC: mac, UUID: "00112233-4455-6677-8899-aabbccddeeff", Address: first})
+	r.Observe(machine.Machine{MAC: mac, Serial: "s1", Address: second})
+	r.Observe(machine.Machine{Serial: "nobody's"})
+	got, ok := r.ByAddress(second)
+	if !ok || got.Serial != "s1" || got.UUID == "" {
+		t.Errorf("ByAddress = %+v, %v", got, ok)
+	}
+	if _, ok := r.ByAddress(first); ok {
+		t.Error("the old address still leads to the machine")
+	}
+	if _, ok := r.ByUUID("33221100-5544-7766-8899-AABBCCDDEEFF"); !ok {
+		t.Error("a UUID in the other byte order is not found")
+	}
+	if _, ok := r.ByMAC("52:54:00:00:00:02"); ok || r.Len() != 1 {
+		t.Error("a machine appeared from nowhere")
+	}
+}
+
+func TestRegistryAddressChangesOwner(t *testing.T) {
+	r := machine.NewRegistry(0)
+	addr := netip.MustParseAddr("10.0.0.5")
+	r.Observe(machine.Machine{MAC: mac, Address: addr})
+	r.Observe(machine.Machine{MAC: "52:54:00:00:00:02", Address: addr})
+	r.Observe(machine.Machine{MAC: mac, Address: netip.MustParseAddr("10.0.0.7")})
+	if got, _ := r.ByAddress(addr); got.MAC != "52:54:00:00:00:02" {
+		t.Errorf("the address belongs to %q", got.MAC)
+	}
+}
+
+func TestRegistryIsBounded(t *testing.T) {
+	r := machine.NewRegistry(3)
+	r.Pin(machine.Machine{MAC: mac, Address: netip.MustParseAddr("10.0.0.1")})
+	for i := range 10 {
+		m := machine.MAC(fmt.Sprintf("52:54:00:00:01:%02x", i))
+		r.Observe(machine.Machine{MAC: m, UUID: string(m), Address: netip.AddrFrom4([4]byte{10, 0, 1, byte(i)})})
+	}
+	if r.Len() != 3 {
+		t.Errorf("Len = %d, want 3", r.Len())
+	}
+	if _, ok := r.ByMAC(mac); !ok {
+		t.Error("a pinned machine made room")
+	}
+	if _, ok := r.ByAddress(netip.MustParseAddr("10.0.1.0")); ok {
+		t.Error("a forgotten machine is found by its address")
+	}
+}
+
+func TestRegistryConcurrently(t *testing.T) {
+	r := machine.NewRegistry(16)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 200 {
+				m := machine.MAC(fmt.Sprintf("52:54:00:00:%02x:%02x", i, j))
+				r.Observe(machine.Machine{MAC: m, UUID: string(m), Address: netip.AddrFrom4([4]byte{10, 0, byte(i), byte(j)})})
+				r.ByMAC(m)
+				r.ByUUID(string(m))
+			}
+		})
+	}
+	wg.Wait()
+	if r.Len() != 16 {
+		t.Errorf("Len = %d, want 16", r.Len())
+	}
+}
