@@ -1,0 +1,121 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/matchd/matchd/lab/netns"
+)
+
+// stopGrace is how long a program has between SIGTERM and SIGKILL.
+const stopGrace = 10 * time.Second
+
+// Process is a running program. Its output goes on being readable after its end.
+type Process struct {
+	*Output
+	name string
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error
+	file *os.File
+	once sync.Once
+}
+
+// Options say how a program is started.
+type Options struct {
+	// Name is what messages call the program; the default is its path.
+	Name string
+	// Env is added to this process's environment.
+	Env []string
+	// LogFile, when set, receives a copy of the output.
+	LogFile string
+	// Dir is the working directory.
+	Dir string
+}
+
+// Start starts a program in a namespace and collects what it writes.
+func Start(ns *netns.Namespace, opts Options, path string, args ...string) (*Process, error) {
+	p := &Process{Output: NewOutput(), name: opts.Name, done: make(chan struct{})}
+	if p.name == "" {
+		p.name = path
+	}
+	var out io.Writer = p.Output
+	if opts.LogFile != "" {
+		file, err := os.Create(opts.LogFile)
+		if err != nil {
+			return nil, err
+		}
+		p.file = file
+		out = io.MultiWriter(p.Output, file)
+	}
+	p.cmd = exec.Command(path, args...)
+	p.cmd.Dir = opts.Dir
+	p.cmd.Env = append(os.Environ(), opts.Env...)
+	p.cmd.Stdout, p.cmd.Stderr = out, out
+	if err := ns.Start(p.cmd); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", p.name, err)
+	}
+	go p.wait()
+	return p, nil
+}
+
+func (p *Process) wait() {
+	p.err = p.cmd.Wait()
+	p.Output.Close()
+	if p.file != nil {
+		p.file.Close()
+	}
+	close(p.done)
+}
+
+// PID returns the program's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed when the program has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err returns how the program ended; only valid after Done.
+func (p *Process) Err() error { return p.err }
+
+// Wait waits for the program's end.
+func (p *Process) WaitEnd(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for %s to end: %w", p.name, context.Cause(ctx))
+	}
+}
+
+// Stop asks the program to end and kills it if it does not. It returns how the program
+// ended: a program that was killed or exited with an error gives that error, one that
+// ended by the SIGTERM it was sent gives none.
+func (p *Process) Stop() error {
+	p.once.Do(func() { p.cmd.Process.Signal(syscall.SIGTERM) })
+	select {
+	case <-p.done:
+	case <-time.After(stopGrace):
+		p.Kill()
+		return fmt.Errorf("%s did not stop within %v of SIGTERM", p.name, stopGrace)
+	}
+	var exit *exec.ExitError
+	if errors.As(p.err, &exit) {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGTERM {
+			return nil
+		}
+	}
+	return p.err
+}
+
+// Kill ends the program as a power cut would (SIGKILL) and waits until it is gone.
+func (p *Process) Kill() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
