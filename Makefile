@@ -1,0 +1,65 @@
+# matchd: make setup && make build, then make test or make demo.
+
+SHELL := /bin/bash
+GO    ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.built=$(DATE)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build loaders test unit smoke e2e demo bench fuzz check generate install clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## install the Debian packages and build the guests that tests and the demo need
+	@.lab/setup
+
+loaders: ## fetch the network boot programs that go into the binary
+	@assets/loaders/fetch
+
+build: loaders ## build bin/matchd with the loaders inside
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+unit: ## run the Go tests with the race detector
+	$(GO) test -race ./...
+
+smoke: build setup ## boot six machines
+	cd .lab && $(GO) test -count=1 -timeout 20m -run Smoke ./...
+
+test: loaders unit smoke ## run every Go test and the smoke set of boots
+
+e2e: build setup ## run every boot and every kill loop
+	cd .lab && $(GO) test -count=1 -timeout 60m ./...
+
+demo: build setup ## boot one machine: FIRMWARE=bios|uefi|http|secureboot|arm64
+	@cd .lab && $(GO) run ./demo -firmware '$(or $(FIRMWARE),bios)'
+
+bench: build ## run the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## run every fuzz target for a short while: FUZZTIME=30s
+	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | sort); do \
+	  for name in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$target | cut -c6-); do \
+	    $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $${FUZZTIME:-30s} ./$$(dirname $$target) || exit 1; \
+	  done; done
+
+check: generate ## gofmt, vet, staticcheck, tidy: nothing may differ afterwards
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt'; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	cd .lab && $(GO) vet ./...
+	$(GO) mod tidy -diff
+
+generate: ## run code generation
+	$(GO) generate ./...
+
+install: build ## install binary, unit and example configuration under PREFIX and /etc
+	install -D -m 0755 bin/matchd $(DESTDIR)$(PREFIX)/bin/matchd
+	install -D -m 0644 examples/matchd.service $(DESTDIR)/etc/systemd/system/matchd.service
+	@test -e $(DESTDIR)/etc/matchd/matchd.yaml || install -D -m 0644 examples/matchd.yaml $(DESTDIR)/etc/matchd/matchd.yaml
+
+clean: ## remove what was built; downloads and guests stay in .cache
+	rm -rf bin
