@@ -127,7 +127,7 @@ func (p *Plan) absoluteForGRUB(location string) string {
 // grubLocation writes a URL as GRUB's device and path: "(http,host:port)/path".
 func grubLocation(location string) string {
 	if u, err := url.Parse(location); err == nil && u.Host != "" {
-		return grubQuote(fmt.Sprintf("(%s,%s)%s", u.Scheme, u.Host, u.EscapedPath()))
+		return grubQuote(fmt.Sprintf("(%s,%s)%s", u.Scheme, u.Host, u.RequestURI()))
 	}
 	return grubQuote(location)
 }
