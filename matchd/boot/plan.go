@@ -12,8 +12,11 @@ import (
 	"github.com/matchd/matchd/profiles"
 )
 
-// ConfigURL is what a profile's kernel argument holds where the planner shall put the URL of the machine's own config.
-const ConfigURL = "${matchd:config-url}"
+// What a profile's kernel arguments hold where the planner shall put a URL of this server.
+const (
+	ConfigURL = "${matchd:config-url}" // the machine's own Ignition config
+	BaseURL   = "${matchd:base-url}"   // scheme, host and port without a slash: how the machine reaches us
+)
 
 // Disposition is what a plan tells a machine to do.
 type Disposition int
@@ -60,9 +63,10 @@ func newPlan(ask Ask, labels groups.Labels, group *groups.Group, profile *profil
 	if plan.Kernel == "" {
 		return Plan{}, fault.New(fault.Invalid, "profile %q has no boot.kernel: it configures installed machines and cannot be booted from the network", profile.ID)
 	}
+	urls := strings.NewReplacer(ConfigURL, configURL(ask), BaseURL, ask.BaseURL)
 	plan.Args = make([]string, 0, len(profile.Boot.Args)+len(profile.Boot.Initrd))
 	for _, arg := range profile.Boot.Args {
-		plan.Args = append(plan.Args, strings.ReplaceAll(arg, ConfigURL, configURL(ask)))
+		plan.Args = append(plan.Args, urls.Replace(arg))
 	}
 	var named []string
 	for _, spec := range profile.Boot.Initrd {

@@ -32,7 +32,7 @@ func coreOS() profiles.Boot {
 		Kernel: "/assets/fcos/vmlinuz",
 		Initrd: []string{"--name main /assets/fcos/initrd.img"},
 		Args: []string{
-			"initrd=main", "coreos.live.rootfs_url=http://10.0.0.1:8080/assets/fcos/rootfs.img", "ignition.firstboot",
+			"initrd=main", "coreos.live.rootfs_url=" + BaseURL + "/assets/fcos/rootfs.img", "ignition.firstboot",
 			"ignition.platform.id=metal", "ignition.config.url=" + ConfigURL,
 		},
 	}
