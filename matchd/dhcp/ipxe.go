@@ -1,0 +1,58 @@
+package dhcp
+
+import (
+	"slices"
+	"strings"
+)
+
+// Features of iPXE in option 175, as its config/defaults name them.
+const (
+	featureHTTP    = 0x13
+	featureBzImage = 0x18
+	featureEFI     = 0x24
+)
+
+// ipxeNoProxy is sub-option 176 of option 175: there is no proxy, do not wait for one (FIRMWARE fact 26).
+const ipxeNoProxy = 0xb0
+
+// ipxeClass is iPXE's user class.
+const ipxeClass = "iPXE"
+
+// features is what an iPXE tells in option 175, by sub-option.
+type features map[byte]bool
+
+// readFeatures reads option 175. It is empty where the option is missing or is not iPXE's.
+func readFeatures(value []byte) features {
+	var found features
+	for len(value) >= 2 && len(value) >= 2+int(value[1]) {
+		length := int(value[1])
+		if found == nil {
+			found = make(features)
+		}
+		found[value[0]] = length > 0 && value[2] != 0
+		value = value[2+length:]
+	}
+	return found
+}
+
+// capable reports whether this iPXE can fetch a script by HTTP and start a Linux kernel. VirtualBox's cannot (FIRMWARE fact 24).
+func (f features) capable() bool { return f[featureHTTP] && (f[featureBzImage] || f[featureEFI]) }
+
+// isIPXE reads option 77, which iPXE sends as bare bytes though RFC 3004 wants a length before each class.
+func isIPXE(value []byte) bool {
+	return strings.TrimRight(string(value), "\x00") == ipxeClass || slices.Contains(userClasses(value), ipxeClass)
+}
+
+// userClasses reads option 77 in the form of RFC 3004; it returns nothing for a value that does not have this form.
+func userClasses(value []byte) []string {
+	var classes []string
+	for len(value) > 0 {
+		length := int(value[0])
+		if length == 0 || length > len(value)-1 {
+			return nil
+		}
+		classes = append(classes, string(value[1:1+length]))
+		value = value[1+length:]
+	}
+	return classes
+}
