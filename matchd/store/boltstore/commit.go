@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -81,16 +82,17 @@ func (s *Store) await(ctx context.Context, c *commit) (lead bool, err error) {
 func (s *Store) lead(own *commit) {
 	batch := s.takeBatch()
 	s.write(batch)
+	for _, c := range batch {
+		if c != own {
+			c.turn <- false
+		}
+	}
+	runtime.Gosched() // those callers may have something to add to the next transaction already
 	s.mu.Lock()
 	next := s.nextLocked()
 	s.mu.Unlock()
 	if next != nil {
 		next.turn <- true
-	}
-	for _, c := range batch {
-		if c != own {
-			c.turn <- false
-		}
 	}
 }
 
