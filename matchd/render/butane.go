@@ -1,0 +1,96 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/coreos/butane/config"
+	"github.com/coreos/butane/config/common"
+	"go.yaml.in/yaml/v3"
+)
+
+// This file is the only one that imports Butane: its code has moved into the ignition module, and we shall follow.
+
+// transpile turns r's text, a Butane config, into Ignition JSON. Every entry of Butane's report is a problem, warnings
+// too: "unused key" is one. It returns nil if r has problems.
+func transpile(r *reporter) (ignition []byte) {
+	root := decodeYAML(r)
+	if r.err() != nil || !checkHeader(r, root) {
+		return nil
+	}
+	defer func() {
+		// Butane works by reflection on whatever an author writes. A defect there refuses this document and takes nothing else along.
+		if defect := recover(); defect != nil {
+			r.add(0, 0, "Butane failed on it: %v", defect)
+			ignition = nil
+		}
+	}()
+	// No files directory: "local:" must not read the server's disk. Raw: the openshift variants give Ignition too, no MachineConfig.
+	out, report, err := config.TranslateBytes(r.text.out, common.TranslateBytesOptions{Raw: true})
+	r.addEntries(report, true)
+	if err != nil && len(report.Entries) == 0 {
+		r.yamlError(err, root)
+	}
+	if r.err() != nil {
+		return nil
+	}
+	return out
+}
+
+// checkHeader refuses what has no variant and version that Butane knows, with the position of what is wrong.
+func checkHeader(r *reporter, root *yaml.Node) bool {
+	if root == nil {
+		r.add(0, 0, "%s", emptyConfig)
+		return false
+	}
+	top := root.Content[0]
+	if top.Kind != yaml.MappingNode {
+		r.add(top.Line, top.Column, "is neither a Butane config (a YAML map with variant and version) nor an Ignition config")
+		return false
+	}
+	variant, version := mapValue(top, "variant"), mapValue(top, "version")
+	switch {
+	case variant == nil && mapValue(top, "ignition") != nil:
+		r.add(top.Line, top.Column, "an Ignition config must be JSON; Butane has variant and version")
+	case variant == nil:
+		r.add(top.Line, top.Column, "variant is missing: a Butane config starts with lines such as variant: fcos and version: 1.5.0")
+	case version == nil:
+		r.add(top.Line, top.Column, "version is missing: a Butane config has a line such as version: 1.5.0")
+	case strings.Contains(version.Value, "experimental"):
+		r.add(version.Line, version.Column, "version %s is experimental: only Ignition releases of exactly that state read what it gives", version.Value)
+	default:
+		return knownVersion(r, variant, version)
+	}
+	return false
+}
+
+// knownVersion asks Butane with a config of nothing but the header, so that the answer can be put at the right line.
+func knownVersion(r *reporter, variant, version *yaml.Node) bool {
+	_, _, err := config.TranslateBytes(fmt.Appendf(nil, "variant: %q\nversion: %q\n", variant.Value, version.Value), common.TranslateBytesOptions{Raw: true})
+	var unknown common.ErrUnknownVersion
+	switch {
+	case errors.As(err, &unknown):
+		r.add(version.Line, version.Column, "there is no Butane variant %q with version %q", variant.Value, version.Value)
+	case errors.Is(err, common.ErrNoVariant), errors.Is(err, common.ErrRhcosVariantUnsupported):
+		r.add(variant.Line, variant.Column, "%q is no variant of Butane", variant.Value)
+	case errors.Is(err, common.ErrInvalidVersion):
+		r.add(version.Line, version.Column, "version %q is not of the form 1.5.0", version.Value)
+	default:
+		return true // openshift wants more than a header: not our question here
+	}
+	return false
+}
+
+// mapValue returns the value of key in a YAML map, nil if it has none.
+func mapValue(m *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if m.Content[i].Value == key {
+			if value := m.Content[i+1]; value.Kind != yaml.AliasNode {
+				return value
+			}
+			return m.Content[i+1].Alias
+		}
+	}
+	return nil
+}

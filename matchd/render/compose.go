@@ -1,0 +1,144 @@
+package render
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"github.com/matchd/matchd/matchd/fault"
+)
+
+// Config is an Ignition config as a machine gets it.
+type Config struct {
+	JSON    []byte // canonical: compact, without empty structs
+	Version string // of the Ignition specification, such as "3.4.0"
+	Digest  string // SHA-256 of JSON in hexadecimal digits
+}
+
+// ETag returns the strong entity tag of the config.
+func (c *Config) ETag() string { return `"` + c.Digest + `"` }
+
+// Composition names the documents of one config, all of kind ignition.
+type Composition struct {
+	Base     *Document
+	Snippets []*Document // merged over the base in order: the later one wins, as Ignition's Merge has it
+	Version  string      // spec version to translate up to; "": the highest that a document declares
+}
+
+// Key returns a digest of all data that the documents read. Configs with equal keys are equal.
+func (c Composition) Key(data map[string]any) string {
+	var keys []string
+	for _, d := range c.documents() {
+		keys = append(keys, d.Key(data))
+	}
+	return strings.Join(keys, "+")
+}
+
+// Static reports whether the config is the same for every machine.
+func (c Composition) Static() bool {
+	for _, d := range c.documents() {
+		if !d.Static() {
+			return false
+		}
+	}
+	return true
+}
+
+func (c Composition) documents() []*Document {
+	return append([]*Document{c.Base}, c.Snippets...)
+}
+
+// Config renders and merges the documents. The result is valid and not empty; its version is the highest that a document
+// declares or Version, if that is higher. A lower Version is an error, since there is no way to translate down.
+//
+// Errors are of kind Invalid with *[Report] in their chain, listing the problems of all documents, or Unavailable when ctx ended.
+func (c Composition) Config(ctx context.Context, data map[string]any) (*Config, error) {
+	var all Report
+	var parts []*part
+	for _, d := range c.documents() {
+		rendered, err := d.result(ctx, data)
+		var report *Report
+		switch {
+		case errors.As(err, &report):
+			all.Problems = append(all.Problems, report.Problems...)
+			all.Omitted += report.Omitted
+		case err != nil:
+			return nil, err
+		case rendered.part == nil:
+			return nil, fault.New(fault.Invalid, "%s is no Ignition document", d.path())
+		default:
+			parts = append(parts, rendered.part)
+		}
+	}
+	if len(all.Problems) > 0 {
+		return nil, fault.Wrap(fault.Invalid, &all)
+	}
+	config, err := c.merge(parts)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, err)
+	}
+	return config, nil
+}
+
+func (c Composition) merge(parts []*part) (*Config, error) {
+	r := &reporter{name: c.title()}
+	target, ok := c.target(r, parts)
+	if !ok {
+		return nil, r.err()
+	}
+	merged := parts[0]
+	if len(parts) > 1 || parts[0].version != target.version {
+		raws := make([][]byte, len(parts))
+		for i, p := range parts {
+			raws[i] = p.json
+		}
+		out, err := target.merge(raws)
+		if err != nil {
+			r.add(0, 0, "merging: %v", err)
+			return nil, r.err()
+		}
+		// Each document was valid by itself; what they give together is checked by nobody else.
+		if merged = parseSpec(r, out, false); merged == nil {
+			return nil, r.err()
+		}
+	}
+	if isEmpty(merged.json, merged.version) {
+		r.add(0, 0, "%s", emptyConfig)
+		return nil, r.err()
+	}
+	sum := sha256.Sum256(merged.json)
+	return &Config{JSON: merged.json, Version: merged.version, Digest: hex.EncodeToString(sum[:])}, nil
+}
+
+// target returns the spec of the result.
+func (c Composition) target(r *reporter, parts []*part) (spec, bool) {
+	highest := 0
+	for _, p := range parts {
+		highest = max(highest, specIndex(p.version))
+	}
+	known := specs()
+	if c.Version == "" {
+		return known[highest], true
+	}
+	wanted := specIndex(c.Version)
+	switch {
+	case wanted < 0:
+		r.add(0, 0, "ignition_version %q %s", c.Version, whyNoSpec(c.Version))
+	case wanted < highest:
+		r.add(0, 0, "ignition_version %s is lower than the %s that the documents declare, and nothing translates down", c.Version, known[highest].version)
+	default:
+		return known[wanted], true
+	}
+	return spec{}, false
+}
+
+// title names the composition in a report: "ignition/base.yaml + ignition/ntp.yaml".
+func (c Composition) title() string {
+	names := make([]string, 0, 1+len(c.Snippets))
+	for _, d := range c.documents() {
+		names = append(names, d.path())
+	}
+	return strings.Join(names, " + ")
+}

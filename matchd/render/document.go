@@ -1,0 +1,203 @@
+// Package render turns templates into what machines read: Ignition configs, cloud-configs, any text, and metadata as an
+// environment file.
+//
+// A [Document] is compiled once. Rendering it for a machine gives a whole and valid result or an error that lists everything
+// that is wrong, by name, line and column: never half a config and never an empty one. Every bound on what a template may do
+// and give is a constant of this package, so that a document cannot stop the server.
+package render
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/matchd/matchd/matchd/fault"
+	"github.com/matchd/matchd/profiles"
+)
+
+// MaxDuration is how long one template may run.
+const MaxDuration = 10 * time.Second
+
+// Document is a compiled template. It is immutable and safe for concurrent use.
+type Document struct {
+	kind    profiles.Kind
+	name    string
+	source  string
+	program *program // nil: sent as it is
+
+	once  sync.Once // renders a document that reads no data
+	fixed *result
+	err   error
+}
+
+// result is a rendered document: its text, and for an Ignition document what the text means.
+type result struct {
+	text []byte
+	part *part
+}
+
+// Compile parses a template. A document of kind ignition whose name ends in .ign or .ignition is sent as it is (matchbox's rule);
+// everything else is a Go template with [Input.Data] as its data. Errors are of kind Invalid; *[Report] is in their chain.
+func Compile(t profiles.Template) (*Document, error) {
+	if err := t.Validate(); err != nil {
+		return nil, fault.Wrap(fault.Invalid, fmt.Errorf("%s/%s: %w", t.Kind, t.Name, err))
+	}
+	d := &Document{kind: t.Kind, name: t.Name, source: string(t.Content)}
+	if d.verbatim() || !strings.Contains(d.source, "{{") {
+		return d, nil
+	}
+	program, err := newProgram(d.path(), d.source)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, err)
+	}
+	d.program = program
+	return d, nil
+}
+
+// verbatim reports whether the document's name says that it is an Ignition config and no template.
+func (d *Document) verbatim() bool {
+	return d.kind == profiles.Ignition && (strings.HasSuffix(d.name, ".ign") || strings.HasSuffix(d.name, ".ignition"))
+}
+
+// path names the document in reports: the file that a site would have it in.
+func (d *Document) path() string { return string(d.kind) + "/" + d.name }
+
+// Kind returns the template's kind.
+func (d *Document) Kind() profiles.Kind { return d.kind }
+
+// Name returns the template's name.
+func (d *Document) Name() string { return d.name }
+
+// Static reports whether the document reads no data, so that it is the same for every machine.
+func (d *Document) Static() bool { return d.program == nil || d.program.reads.nothing() }
+
+// Key returns a digest of all data that the document reads. Renderings with equal keys are equal; a static document's key is "".
+func (d *Document) Key(data map[string]any) string {
+	if d.Static() {
+		return ""
+	}
+	return d.program.reads.key(data)
+}
+
+// Check renders a document that reads no data and returns what is wrong with it. It returns nil for all others: only a machine's
+// data can tell.
+func (d *Document) Check(ctx context.Context) error {
+	if !d.Static() {
+		return nil
+	}
+	_, err := d.result(ctx, nil)
+	return err
+}
+
+// Text renders the document as text. A document of kind cloud is a cloud-config that parses or a script; one of kind
+// ignition is a valid Butane or Ignition config, before it is translated. An error is of kind Invalid with *[Report] in its
+// chain, or of kind Unavailable when ctx ended first.
+func (d *Document) Text(ctx context.Context, data map[string]any) ([]byte, error) {
+	rendered, err := d.result(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	return rendered.text, nil
+}
+
+func (d *Document) result(ctx context.Context, data map[string]any) (*result, error) {
+	if !d.Static() {
+		return d.render(ctx, data)
+	}
+	d.once.Do(func() { d.fixed, d.err = d.render(context.WithoutCancel(ctx), nil) })
+	return d.fixed, d.err
+}
+
+func (d *Document) render(ctx context.Context, data map[string]any) (*result, error) {
+	ctx, cancel := context.WithTimeout(ctx, MaxDuration)
+	defer cancel()
+	rendered := &text{out: []byte(d.source), source: d.source}
+	if d.program != nil {
+		var err error
+		if rendered, err = d.program.execute(ctx, d.path(), data); err != nil {
+			return nil, renderFault(ctx, err)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, renderFault(ctx, fmt.Errorf("rendering %s: %w", d.path(), err))
+	}
+	r := &reporter{name: d.path(), text: rendered}
+	out := &result{text: rendered.out}
+	switch d.kind {
+	case profiles.Cloud:
+		checkCloud(r)
+	case profiles.Ignition:
+		out.part = d.ignition(r)
+	}
+	if err := r.err(); err != nil {
+		return nil, fault.Wrap(fault.Invalid, err)
+	}
+	return out, nil
+}
+
+func renderFault(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fault.Wrap(fault.Unavailable, err)
+	}
+	return fault.Wrap(fault.Invalid, err)
+}
+
+// ignition reads r's text as Ignition or Butane, whichever it is.
+func (d *Document) ignition(r *reporter) *part {
+	r.refuseNoValue()
+	content := bytes.TrimSpace(r.text.out)
+	switch {
+	case len(content) == 0:
+		r.add(0, 0, "%s", emptyConfig)
+	case d.verbatim() && content[0] != '{':
+		r.add(1, 1, "is no JSON object: a document named .ign or .ignition is sent as it is; give a Butane document another suffix, such as .yaml")
+	case d.verbatim() || looksLikeIgnition(content):
+		return parseIgnition(r)
+	}
+	if r.err() != nil {
+		return nil
+	}
+	translated := transpile(r)
+	if translated == nil {
+		return nil
+	}
+	return parseSpec(r, translated, false)
+}
+
+// looksLikeIgnition tells an Ignition config from Butane in YAML's flow style, which may be JSON too: Butane has a variant.
+func looksLikeIgnition(content []byte) bool {
+	if content[0] != '{' {
+		return false
+	}
+	var probe map[string]json.RawMessage
+	if err := json.Unmarshal(content, &probe); err != nil {
+		return bytes.Contains(content, []byte(`"ignition"`))
+	}
+	_, butane := probe["variant"]
+	return !butane
+}
+
+// refuseNoValue catches what text/template prints for a null.
+func (r *reporter) refuseNoValue() {
+	const noValue = "<no value>"
+	for i, line := range strings.Split(string(r.text.out), "\n") {
+		if at := strings.Index(line, noValue); at >= 0 {
+			_, column := lineColumn(line, at)
+			r.add(i+1, column, "the template printed a null")
+		}
+	}
+}
+
+func checkCloud(r *reporter) {
+	switch {
+	case bytes.HasPrefix(r.text.out, []byte("#!")):
+	case bytes.HasPrefix(r.text.out, []byte("#cloud-config")):
+		decodeYAML(r)
+	default:
+		r.add(1, 1, "must start with #cloud-config or be a script that starts with #!")
+	}
+}

@@ -1,0 +1,198 @@
+package render
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	canonical "github.com/clarketm/json" // leaves empty structs out, as Butane does
+	"github.com/coreos/ignition/v2/config/v3_0"
+	"github.com/coreos/ignition/v2/config/v3_1"
+	"github.com/coreos/ignition/v2/config/v3_2"
+	"github.com/coreos/ignition/v2/config/v3_3"
+	"github.com/coreos/ignition/v2/config/v3_4"
+	"github.com/coreos/ignition/v2/config/v3_5"
+	"github.com/coreos/ignition/v2/config/v3_6"
+	"github.com/coreos/vcontext/report"
+)
+
+// spec is what can be done with configs of one version of the Ignition specification.
+type spec struct {
+	version string
+	// parse reads a config of exactly this version and writes it canonically.
+	parse func(raw []byte) ([]byte, report.Report, error)
+	// merge translates configs of this version or older up to it and merges them in order: the later one wins.
+	merge func(raws [][]byte) ([]byte, error)
+}
+
+func specOf[C any](version string, parse, parseCompatible func([]byte) (C, report.Report, error), merge func(C, C) C) spec {
+	return spec{
+		version: version,
+		parse: func(raw []byte) ([]byte, report.Report, error) {
+			config, entries, err := parse(raw)
+			if err != nil {
+				return nil, entries, err
+			}
+			out, err := canonical.Marshal(config)
+			return out, entries, err
+		},
+		merge: func(raws [][]byte) ([]byte, error) {
+			var merged C
+			for i, raw := range raws {
+				config, _, err := parseCompatible(raw)
+				if err != nil {
+					return nil, err
+				}
+				if i == 0 {
+					merged = config
+					continue
+				}
+				merged = merge(merged, config)
+			}
+			return canonical.Marshal(merged)
+		},
+	}
+}
+
+// specs returns every stable version, oldest first. There is no way back: a config can be translated up only.
+func specs() []spec {
+	return []spec{
+		specOf("3.0.0", v3_0.Parse, v3_0.Parse, v3_0.Merge),
+		specOf("3.1.0", v3_1.Parse, v3_1.ParseCompatibleVersion, v3_1.Merge),
+		specOf("3.2.0", v3_2.Parse, v3_2.ParseCompatibleVersion, v3_2.Merge),
+		specOf("3.3.0", v3_3.Parse, v3_3.ParseCompatibleVersion, v3_3.Merge),
+		specOf("3.4.0", v3_4.Parse, v3_4.ParseCompatibleVersion, v3_4.Merge),
+		specOf("3.5.0", v3_5.Parse, v3_5.ParseCompatibleVersion, v3_5.Merge),
+		specOf("3.6.0", v3_6.Parse, v3_6.ParseCompatibleVersion, v3_6.Merge),
+	}
+}
+
+// specIndex returns the place of a version in specs, -1 if there is none.
+func specIndex(version string) int {
+	return slices.IndexFunc(specs(), func(s spec) bool { return s.version == version })
+}
+
+// isEmpty reports whether a canonical config tells a machine nothing.
+func isEmpty(config []byte, version string) bool {
+	return len(config) == 0 || string(config) == fmt.Sprintf(`{"ignition":{"version":%q}}`, version)
+}
+
+// part is one document's contribution to a config: canonical JSON of a known spec version.
+type part struct {
+	json    []byte
+	version string
+}
+
+// parseIgnition reads r's text, an Ignition config in JSON.
+func parseIgnition(r *reporter) *part {
+	if !checkJSON(r) {
+		return nil
+	}
+	return parseSpec(r, r.text.out, true)
+}
+
+// parseSpec parses raw by the version that it declares. positioned says that raw is r's text, so that positions in it mean something.
+func parseSpec(r *reporter, raw []byte, positioned bool) *part {
+	var probe struct {
+		Ignition struct {
+			Version *string `json:"version"`
+		} `json:"ignition"`
+	}
+	if err := json.Unmarshal(raw, &probe); err != nil {
+		r.jsonTypeError(err, raw, positioned)
+		return nil
+	}
+	if probe.Ignition.Version == nil {
+		r.add(1, 0, `ignition.version is missing: an Ignition config starts with {"ignition":{"version":"3.4.0"}`)
+		return nil
+	}
+	version := *probe.Ignition.Version
+	i := specIndex(version)
+	if i < 0 {
+		line, column := r.find(fmt.Sprintf("%q", version))
+		r.add(line, column, "ignition.version %q %s", version, whyNoSpec(version))
+		return nil
+	}
+	out, entries, err := specs()[i].parse(raw)
+	r.addEntries(entries, positioned)
+	if err != nil && len(entries.Entries) == 0 {
+		r.add(0, 0, "%v", err)
+	}
+	if r.err() != nil {
+		return nil
+	}
+	return &part{json: out, version: version}
+}
+
+func whyNoSpec(version string) string {
+	known := specs()
+	switch {
+	case strings.Contains(version, "experimental"):
+		return "is experimental: only Ignition releases of exactly that state read it"
+	case strings.HasPrefix(version, "1") || strings.HasPrefix(version, "2."):
+		return "is of the old kind that Ignition 2 does not read"
+	}
+	return fmt.Sprintf("is unknown: versions are %s to %s", known[0].version, known[len(known)-1].version)
+}
+
+// jsonTypeError reports a value of the wrong type.
+func (r *reporter) jsonTypeError(err error, raw []byte, positioned bool) {
+	var wrong *json.UnmarshalTypeError
+	line, column := 0, 0
+	if errors.As(err, &wrong) && positioned {
+		line, column = lineColumn(string(raw), int(wrong.Offset)-1)
+	}
+	r.add(line, column, "%s", plainJSON(err.Error()))
+}
+
+var wrongJSON = regexp.MustCompile(`^json: cannot unmarshal (\w+) into Go (?:struct field \w*\.)?(.*?) ?(?:of type|value of type) (\S+)$`)
+
+// plainJSON says without Go's words that a JSON value has the wrong type.
+func plainJSON(message string) string {
+	m := wrongJSON.FindStringSubmatch(message)
+	if m == nil {
+		return message
+	}
+	want := m[3]
+	switch {
+	case strings.HasPrefix(want, "[]"):
+		want = "a list"
+	case strings.HasPrefix(want, "types.") || strings.HasPrefix(want, "struct"):
+		want = "an object"
+	case want == "int":
+		want = "a whole number"
+	case want == "bool":
+		want = "true or false"
+	}
+	return fmt.Sprintf("%s: want %s, got %s", strings.ToLower(m[2][:min(len(m[2]), 1)])+m[2][min(len(m[2]), 1):], want, m[1])
+}
+
+// find returns where a piece of text stands in r's text, zeros if nowhere.
+func (r *reporter) find(piece string) (line, column int) {
+	at := strings.Index(string(r.text.out), piece)
+	if at < 0 {
+		return 0, 0
+	}
+	return lineColumn(string(r.text.out), at)
+}
+
+// addEntries makes a problem of every entry, whatever its severity: strict means that a warning is a mistake too.
+func (r *reporter) addEntries(entries report.Report, positioned bool) {
+	for _, e := range entries.Entries {
+		line, column := 0, 0
+		if positioned && e.Marker.StartP != nil {
+			line, column = int(e.Marker.StartP.Line), int(e.Marker.StartP.Column)
+		}
+		what := plainJSON(e.Message)
+		if at := strings.TrimPrefix(e.Context.String(), "$"); at != "" {
+			what = strings.TrimPrefix(at, ".") + ": " + what
+		}
+		r.add(line, column, "%s", what)
+	}
+}
+
+// emptyConfig is the reason why a document or a composition without content is refused.
+const emptyConfig = "the config is empty: a machine would boot unconfigured"

@@ -1,0 +1,248 @@
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+	"text/template/parse"
+)
+
+// Bounds of one rendering. Whoever may write a template may not thereby stop the server.
+const (
+	MaxOutput = 8 * 1024 * 1024 // bytes that a template may give
+	MaxSteps  = 1_000_000       // actions that a template may perform
+)
+
+var (
+	errTooLong  = fmt.Errorf("the template gives more than %d MiB", MaxOutput>>20)
+	errTooBusy  = fmt.Errorf("the template has not ended after %d steps", MaxSteps)
+	errNoChance = errors.New("rendering was given up")
+)
+
+// program is a parsed template that knows what data it reads and that cannot run away.
+type program struct {
+	tmpl   *template.Template
+	source string
+	texts  map[*byte]int // first byte of each literal text → its offset in source
+	reads  dependencies
+}
+
+// newProgram parses source; the error is a *Report.
+func newProgram(name, source string) (*program, error) {
+	tmpl, err := template.New(name).Option("missingkey=error").Funcs(boundedFunctions()).Parse(source)
+	if err != nil {
+		return nil, templateReport(name, source, err)
+	}
+	p := &program{tmpl: tmpl, source: source, texts: make(map[*byte]int)}
+	for _, t := range tmpl.Templates() {
+		if t.Tree == nil || t.Root == nil {
+			continue
+		}
+		p.reads.list(t.Root, t.Name() == name)
+		p.instrument(t.Root)
+	}
+	return p, nil
+}
+
+// instrument remembers where literal texts stand, and puts an empty text before every action: executing it writes nothing,
+// but calls the writer, which counts. Without that, an empty loop over a large number would run unseen.
+func (p *program) instrument(list *parse.ListNode) {
+	if list == nil {
+		return
+	}
+	nodes := make([]parse.Node, 0, 2*len(list.Nodes)+1)
+	nodes = append(nodes, &parse.TextNode{NodeType: parse.NodeText, Pos: list.Pos})
+	for _, node := range list.Nodes {
+		if literal, ok := node.(*parse.TextNode); ok {
+			if len(literal.Text) > 0 {
+				p.texts[&literal.Text[0]] = int(literal.Pos)
+			}
+			nodes = append(nodes, node)
+			continue
+		}
+		nodes = append(nodes, &parse.TextNode{NodeType: parse.NodeText, Pos: node.Position()}, node)
+		switch n := node.(type) {
+		case *parse.IfNode:
+			p.instrumentBranch(&n.BranchNode)
+		case *parse.RangeNode:
+			p.instrumentBranch(&n.BranchNode)
+		case *parse.WithNode:
+			p.instrumentBranch(&n.BranchNode)
+		}
+	}
+	list.Nodes = nodes
+}
+
+func (p *program) instrumentBranch(branch *parse.BranchNode) {
+	p.instrument(branch.List)
+	p.instrument(branch.ElseList)
+}
+
+// execute runs the template. The error is a *Report, or the context's.
+func (p *program) execute(ctx context.Context, name string, data map[string]any) (*text, error) {
+	s := &sink{ctx: ctx, texts: p.texts}
+	err := p.tmpl.Execute(s, data)
+	switch {
+	case err == nil:
+		return &text{out: s.out, source: p.source, segments: s.segments}, nil
+	case errors.Is(err, errNoChance):
+		return nil, fmt.Errorf("rendering %s: %w", name, context.Cause(ctx))
+	}
+	return nil, templateReport(name, p.source, err)
+}
+
+// sink takes a template's output, within bounds, and remembers where it came from.
+type sink struct {
+	ctx      context.Context
+	texts    map[*byte]int
+	out      []byte
+	segments []segment
+	end      int // offset in the source after the last literal text
+	steps    int
+}
+
+// Write implements [io.Writer].
+func (s *sink) Write(b []byte) (int, error) {
+	s.steps++
+	switch {
+	case s.steps > MaxSteps:
+		return 0, errTooBusy
+	case len(s.out)+len(b) > MaxOutput:
+		return 0, errTooLong
+	case s.steps%64 == 0 && s.ctx.Err() != nil:
+		return 0, errNoChance
+	case len(b) == 0:
+		return 0, nil
+	}
+	src, literal := s.texts[&b[0]]
+	if literal {
+		s.end = src + len(b)
+	} else {
+		src = s.end
+	}
+	s.segments = append(s.segments, segment{out: len(s.out), src: src, literal: literal})
+	s.out = append(s.out, b...)
+	return len(b), nil
+}
+
+// What text/template's errors look like: "template: NAME:LINE:COLUMN: executing …", the column from 0 and only when executing.
+var (
+	templateError = regexp.MustCompile(`(?s)^template: (.*?):(\d+)(?::(\d+))?: (.*)$`)
+	executing     = regexp.MustCompile(`(?s)^executing "[^"]*" at <(.*?)>: (.*)$`)
+	missingKey    = regexp.MustCompile(`^map has no entry for key "(.*)"$`)
+	callingNamed  = regexp.MustCompile(`(?s)^error calling \w+: (.*)$`)
+)
+
+// templateReport turns an error of text/template into a problem with a position in the template.
+func templateReport(name, source string, err error) error {
+	problem := Problem{Name: name, What: err.Error()}
+	if m := templateError.FindStringSubmatch(err.Error()); m != nil {
+		problem.Line, _ = strconv.Atoi(m[2])
+		problem.What = m[4]
+		lines := strings.SplitN(source, "\n", problem.Line+1)
+		if problem.Line >= 1 && problem.Line <= len(lines) {
+			line := lines[problem.Line-1]
+			problem.Source = shownLine(line)
+			if at, err := strconv.Atoi(m[3]); err == nil && at <= len(line) {
+				_, problem.Column = lineColumn(line, at)
+			}
+		}
+	}
+	if m := executing.FindStringSubmatch(problem.What); m != nil {
+		problem.What = explainExecution(m[1], m[2])
+	}
+	return &Report{Problems: []Problem{problem}}
+}
+
+func explainExecution(at, what string) string {
+	if m := missingKey.FindStringSubmatch(what); m != nil {
+		return fmt.Sprintf("%s: there is no %q in the group's metadata, its selector or the request", at, m[1])
+	}
+	if m := callingNamed.FindStringSubmatch(what); m != nil {
+		what = m[1]
+	}
+	return at + ": " + what
+}
+
+// dependencies are the data that a template reads: paths from the root, or everything.
+type dependencies struct {
+	everything bool
+	paths      [][]string
+}
+
+// list collects what nodes read. rooted says that the dot is the root of the data here; where it is not, the dot was made from
+// data that the enclosing action has read already.
+func (d *dependencies) list(list *parse.ListNode, rooted bool) {
+	if list == nil {
+		return
+	}
+	for _, node := range list.Nodes {
+		switch n := node.(type) {
+		case *parse.ActionNode:
+			d.pipe(n.Pipe, rooted)
+		case *parse.IfNode:
+			d.branch(&n.BranchNode, rooted, rooted)
+		case *parse.RangeNode:
+			d.branch(&n.BranchNode, rooted, false)
+		case *parse.WithNode:
+			d.branch(&n.BranchNode, rooted, false)
+		case *parse.TemplateNode:
+			d.pipe(n.Pipe, rooted)
+		}
+	}
+}
+
+func (d *dependencies) branch(b *parse.BranchNode, rooted, rootedInside bool) {
+	d.pipe(b.Pipe, rooted)
+	d.list(b.List, rootedInside)
+	d.list(b.ElseList, rooted)
+}
+
+func (d *dependencies) pipe(pipe *parse.PipeNode, rooted bool) {
+	if pipe == nil {
+		return
+	}
+	for _, command := range pipe.Cmds {
+		for _, arg := range command.Args {
+			d.operand(arg, rooted)
+		}
+	}
+}
+
+func (d *dependencies) operand(node parse.Node, rooted bool) {
+	switch n := node.(type) {
+	case *parse.DotNode:
+		d.everything = d.everything || rooted
+	case *parse.FieldNode:
+		if rooted {
+			d.path(n.Ident)
+		}
+	case *parse.VariableNode:
+		// Only "$" is data that no action has read yet. In a named template it is that template's argument; then the path is
+		// one too many at worst.
+		switch {
+		case n.Ident[0] == "$" && len(n.Ident) == 1:
+			d.everything = true
+		case n.Ident[0] == "$":
+			d.path(n.Ident[1:])
+		}
+	case *parse.ChainNode:
+		d.operand(n.Node, rooted)
+	case *parse.PipeNode:
+		d.pipe(n, rooted)
+	}
+}
+
+func (d *dependencies) path(path []string) {
+	if !slices.ContainsFunc(d.paths, func(known []string) bool { return slices.Equal(known, path) }) {
+		d.paths = append(d.paths, path)
+	}
+}
+
+// nothing reports whether the output is the same for all data.
+func (d *dependencies) nothing() bool { return !d.everything && len(d.paths) == 0 }
