@@ -1,0 +1,230 @@
+package boot
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/matchd/matchd/groups"
+	"github.com/matchd/matchd/matchd/catalog"
+	"github.com/matchd/matchd/matchd/fault"
+	"github.com/matchd/matchd/matchd/machine"
+	"github.com/matchd/matchd/matchd/render"
+)
+
+// Unmatched says what happens to a machine that no group wants.
+type Unmatched string
+
+// Policies for unmatched machines.
+const (
+	// UnmatchedLocal sends the machine to its disk, so that a server plugged into a network keeps nobody from booting.
+	UnmatchedLocal Unmatched = "local"
+	// UnmatchedIgnore stays silent where no group can match, and answers 404 to a script's question.
+	UnmatchedIgnore Unmatched = "ignore"
+	// UnmatchedHold makes the machine wait and ask again, until a group wants it.
+	UnmatchedHold Unmatched = "hold"
+)
+
+// Catalog gives the snapshot to answer from; nil while none has been loaded.
+type Catalog interface {
+	Current() *catalog.Snapshot
+}
+
+// Loaders knows which network boot programs there are. For returns the names for an architecture (see
+// [machine.Arch.LoaderKey]) and a family (ipxe, shim, grub), best first; an empty family means the architecture's own. None means that the machine cannot be served.
+type Loaders interface {
+	For(archKey, family string) []string
+}
+
+// Override is what an operator set for one machine.
+type Override struct {
+	Loader     string // a family, or the name of a loader file
+	ExitMethod ExitMethod
+}
+
+// Options are the parts and settings of a [Planner].
+type Options struct {
+	Catalog   Catalog
+	Machines  *machine.Registry
+	Loaders   Loaders
+	Loops     *Loops // may be nil: loaders are then never changed after failures
+	Unmatched Unmatched
+	Exit      ExitMethod
+	Overrides map[machine.MAC]Override
+	Advertise string // host, or host and port, to tell machines; empty: the address that they reached
+	HTTPPort  uint16 // of the machines' HTTP
+}
+
+// Planner answers every question of a booting machine. It is safe for concurrent use and never waits.
+type Planner struct{ opt Options }
+
+// NewPlanner returns a planner.
+func NewPlanner(opt Options) *Planner {
+	if opt.Unmatched == "" {
+		opt.Unmatched = UnmatchedLocal
+	}
+	if opt.Exit == "" {
+		opt.Exit = Exit1
+	}
+	return &Planner{opt: opt}
+}
+
+// BaseURL returns how a machine that reached us at server gets to the machines' HTTP: "http://10.0.0.1:8080".
+func (p *Planner) BaseURL(server netip.Addr) string {
+	host, port := server.Unmap().String(), strconv.Itoa(int(p.opt.HTTPPort))
+	if p.opt.Advertise != "" {
+		if h, given, err := net.SplitHostPort(p.opt.Advertise); err == nil {
+			host, port = h, given
+		} else {
+			host = p.opt.Advertise
+		}
+	}
+	if port == "80" {
+		if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
+			host = "[" + host + "]"
+		}
+		return "http://" + host
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// labels lays what the server knows of the asking machine over what the query claims.
+func (p *Planner) labels(ask Ask) groups.Labels {
+	m := p.asking(ask)
+	return m.Merge(ask.Labels)
+}
+
+// asking finds the machine by the query's MAC or UUID. Without either it is an unknown machine with the query's labels only: an
+// address alone identifies nobody, since an operator's curl may come from anywhere.
+func (p *Planner) asking(ask Ask) machine.Machine {
+	if mac, err := machine.ParseMAC(ask.Labels["mac"]); err == nil {
+		if m, known := p.opt.Machines.ByMAC(mac); known {
+			return m
+		}
+		return machine.Machine{}
+	}
+	if uuid := ask.Labels["uuid"]; uuid != "" {
+		if m, known := p.opt.Machines.ByUUID(uuid); known {
+			return m
+		}
+	}
+	return machine.Machine{}
+}
+
+func (p *Planner) snapshot() (*catalog.Snapshot, error) {
+	if snapshot := p.opt.Catalog.Current(); snapshot != nil {
+		return snapshot, nil
+	}
+	return nil, fault.New(fault.Unavailable, "no site has been loaded yet: see the log and /readyz on the admin listener for what is wrong with it")
+}
+
+// BootScript returns the script that every machine starts with. mac is empty where the script is not for a particular machine.
+// It is NotFound for a machine that nobody wants and whose exit method is [HTTP404].
+func (p *Planner) BootScript(_ context.Context, ask Ask, mac machine.MAC) ([]byte, error) {
+	if mac != "" && p.exitMethod(mac) == HTTP404 {
+		known, _ := p.opt.Machines.ByMAC(mac)
+		known.MAC = mac
+		if snapshot := p.opt.Catalog.Current(); snapshot != nil && !snapshot.Groups.Possible(known.Known()) {
+			return nil, fault.New(fault.NotFound, "no group can match machine %s", mac)
+		}
+	}
+	return bootScript(ask.BaseURL, mac, p.opt.Unmatched != UnmatchedIgnore), nil
+}
+
+// Plan decides what the asking machine boots. Without a match the policy for unmatched machines decides: a plan to boot from disk or to
+// wait, or an error of kind NotFound. A profile that cannot be booted is Invalid; no catalog is Unavailable.
+func (p *Planner) Plan(_ context.Context, ask Ask) (*Plan, error) {
+	snapshot, err := p.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	labels := p.labels(ask)
+	selection, err := snapshot.Match(labels)
+	if fault.Is(err, fault.NotFound) {
+		return p.unmatched(snapshot, ask, labels, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	plan, err := newPlan(ask, labels, selection.Group, selection.Profile)
+	if err != nil {
+		return nil, err
+	}
+	return &plan, nil
+}
+
+func (p *Planner) unmatched(snapshot *catalog.Snapshot, ask Ask, labels groups.Labels, err error) (*Plan, error) {
+	plan := &Plan{Labels: labels, BaseURL: ask.BaseURL, Query: ask.RawQuery}
+	switch p.opt.Unmatched {
+	case UnmatchedIgnore:
+		return nil, err
+	case UnmatchedHold:
+		plan.Do = Hold
+	default:
+		plan.Do = Disk
+		mac, _ := machine.ParseMAC(labels["mac"])
+		plan.Exit = p.exitMethod(mac)
+	}
+	plan.Reason = snapshot.Groups.Explain(labels).String()
+	return plan, nil
+}
+
+func (p *Planner) exitMethod(mac machine.MAC) ExitMethod {
+	if o := p.opt.Overrides[mac]; o.ExitMethod != "" {
+		return o.ExitMethod
+	}
+	return p.opt.Exit
+}
+
+// selection matches the asking machine; no match is NotFound here whatever the policy, because a config has no "boot from disk".
+func (p *Planner) selection(ask Ask) (*catalog.Snapshot, catalog.Selection, catalog.Request, error) {
+	snapshot, err := p.snapshot()
+	if err != nil {
+		return nil, catalog.Selection{}, catalog.Request{}, err
+	}
+	machineAsking := p.asking(ask)
+	request := catalog.Request{
+		Labels: ask.Labels, RawQuery: ask.RawQuery, BaseURL: ask.BaseURL, Machine: machineAsking.Merge(ask.Labels),
+	}
+	selection, err := snapshot.Match(request.Machine)
+	return snapshot, selection, request, err
+}
+
+// Ignition returns the asking machine's config. No match is NotFound; a config that cannot be rendered is Unavailable, so that
+// the machine waits until somebody mended it.
+func (p *Planner) Ignition(ctx context.Context, ask Ask) (*render.Config, error) {
+	snapshot, selection, request, err := p.selection(ask)
+	if err != nil {
+		return nil, err
+	}
+	return snapshot.Ignition(ctx, selection, request)
+}
+
+// Generic returns the asking machine's generic template, rendered; errors are those of [Planner.Ignition].
+func (p *Planner) Generic(ctx context.Context, ask Ask) ([]byte, error) {
+	snapshot, selection, request, err := p.selection(ask)
+	if err != nil {
+		return nil, err
+	}
+	return snapshot.Generic(ctx, selection, request)
+}
+
+// Cloud returns the asking machine's cloud-config or script; errors are those of [Planner.Ignition].
+func (p *Planner) Cloud(ctx context.Context, ask Ask) ([]byte, error) {
+	snapshot, selection, request, err := p.selection(ask)
+	if err != nil {
+		return nil, err
+	}
+	return snapshot.Cloud(ctx, selection, request)
+}
+
+// Metadata returns the asking machine's metadata as environment lines; errors are those of [Planner.Ignition], but the group's profile need
+// not exist (matchbox's rule).
+func (p *Planner) Metadata(ctx context.Context, ask Ask) ([]byte, error) {
+	snapshot, selection, request, err := p.selection(ask)
+	if err != nil && selection.Group == nil {
+		return nil, err
+	}
+	return snapshot.Metadata(ctx, selection, request)
+}
