@@ -80,7 +80,7 @@ func (r *Roles) Event(mac machine.MAC, asset string) event.Event {
 	r.mu.Unlock()
 	e := event.Event{MAC: mac, Stage: event.AssetSent, Message: "sent " + name, Attrs: map[string]string{event.AttrFile: name}}
 	switch {
-	case known.kernel == name:
+	case name != "" && known.kernel == name:
 		e.Stage, e.Message = event.KernelSent, "sent the kernel "+name
 	default:
 		for _, initrd := range known.initrds {
