@@ -59,7 +59,7 @@ func (f Firmware) qemu(dir string) (string, []string, error) {
 	program, machine, code, vars := "qemu-system-x86_64", "q35", ovmf+"OVMF_CODE_4M.fd", ovmf+"OVMF_VARS_4M.fd"
 	switch f {
 	case BIOS:
-		return program, []string{"-machine", "pc", "-cpu", "max"}, nil
+		return program, []string{"-machine", "pc,graphics=off", "-cpu", "max"}, nil
 	case UEFI, UEFIWithIPXE:
 	case HTTP:
 		// Without this OVMF tries PXE first, over IPv4 and IPv6, for a minute.
@@ -85,7 +85,7 @@ func (f Firmware) qemu(dir string) (string, []string, error) {
 		return "", nil, err
 	}
 	return program, append([]string{
-		"-machine", machine, "-cpu", cpu,
+		"-machine", machine + ",graphics=off", "-cpu", cpu,
 		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + code,
 		"-drive", "if=pflash,format=raw,unit=1,file=" + own,
 	}, args...), nil

@@ -93,14 +93,10 @@ func (m *Machine) Result(ctx context.Context) (*Result, error) {
 	if _, err := m.Output.Wait(ctx, resultEnd); err != nil {
 		return nil, err
 	}
-	result, err := parseResult(m.Lines())
-	if err != nil {
-		return nil, err
-	}
 	if err := m.WaitEnd(ctx); err != nil {
 		return nil, fmt.Errorf("switching %s off: %w", m.MAC, err)
 	}
-	return result, nil
+	return parseResult(m.Lines())
 }
 
 // Dashes returns the MAC in the notation of file names.

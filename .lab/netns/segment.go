@@ -34,7 +34,9 @@ func NewSegment(name string, addr netip.Prefix) (*Segment, error) {
 		{"link", "add", Bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0"},
 		{"link", "add", "carrier0", "type", "veth", "peer", "name", "carrier1"},
 		{"link", "set", "carrier0", "master", Bridge, "up"},
-		{"link", "set", "carrier1", "up"},
+		// The other end is in the same namespace and would answer for the bridge's
+		// address with a hardware address of its own: GRUB believes the last answer.
+		{"link", "set", "carrier1", "arp", "off", "addrgenmode", "none", "up"},
 		{"addr", "add", addr.String(), "dev", Bridge},
 		{"link", "set", Bridge, "up"},
 		{"route", "add", "default", "dev", Bridge},

@@ -38,7 +38,16 @@ type Options struct {
 	LogFile string
 	// Dir is the working directory.
 	Dir string
+	// Guard puts the program into a PID namespace behind a guard. Needed for programs
+	// that give up privileges or go into the background: the first makes the kernel
+	// forget that they are to die with the lab, the second hides them from it.
+	Guard bool
 }
+
+// guard is PID 1 of its namespace: when it is killed, the kernel kills the rest.
+const guard = `"$@" & child=$!
+trap 'kill -TERM $child' TERM
+while :; do wait $child; status=$?; kill -0 $child 2>/dev/null || exit $status; done`
 
 // Start starts a program in a namespace and collects what it writes.
 func Start(ns *netns.Namespace, opts Options, path string, args ...string) (*Process, error) {
@@ -56,6 +65,10 @@ func Start(ns *netns.Namespace, opts Options, path string, args ...string) (*Pro
 		out = io.MultiWriter(p.Output, file)
 	}
 	p.cmd = exec.Command(path, args...)
+	if opts.Guard {
+		p.cmd = exec.Command("sh", append([]string{"-c", guard, "guard", path}, args...)...)
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	}
 	p.cmd.Dir = opts.Dir
 	p.cmd.Env = append(os.Environ(), opts.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
@@ -84,7 +97,7 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Err returns how the program ended; only valid after Done.
 func (p *Process) Err() error { return p.err }
 
-// Wait waits for the program's end.
+// WaitEnd waits for the program's end and returns how it ended.
 func (p *Process) WaitEnd(ctx context.Context) error {
 	select {
 	case <-p.done:
@@ -107,7 +120,9 @@ func (p *Process) Stop() error {
 	}
 	var exit *exec.ExitError
 	if errors.As(p.err, &exit) {
-		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGTERM {
+		status, ok := exit.Sys().(syscall.WaitStatus)
+		// A guard says it as shells do: 128 and the signal's number.
+		if ok && (status.Signaled() && status.Signal() == syscall.SIGTERM || status.ExitStatus() == 128+int(syscall.SIGTERM)) {
 			return nil
 		}
 	}
