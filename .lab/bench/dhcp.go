@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/matchd/matchd/lab/process"
+)
+
+// clients is how many different clients perfdhcp plays; the pools hold all of them.
+const clients = 60000
+
+// A rate counts as held when this share of exchanges or less was lost.
+const allowedLoss = 0.01
+
+// dhcpServer is one of the servers that are compared.
+type dhcpServer struct {
+	name  string
+	start func(context.Context, *bed) (*process.Process, error)
+}
+
+var dhcpServers = []dhcpServer{
+	{"matchd, fsync before ACK", startMatchdDHCP},
+	{"Kea 2.2, memfile, no fsync", startKea},
+	{"dnsmasq 2.90", startDnsmasq},
+}
+
+// exchanges is what one run of perfdhcp found.
+type exchanges struct {
+	rate float64 // completed four-way exchanges per second
+	loss float64 // share of started exchanges that did not complete
+}
+
+// benchDHCP offers each server a growing rate until it loses more than it may, each time with fresh state.
+func benchDHCP(ctx context.Context, o *options) error {
+	var rates []int
+	for text := range strings.SplitSeq(o.rates, ",") {
+		rate, err := strconv.Atoi(text)
+		if err != nil {
+			return err
+		}
+		rates = append(rates, rate)
+	}
+	fmt.Printf("Four-way exchanges per second, %d s each, completed (share lost):\n\n", o.seconds)
+	fmt.Print("| offered |")
+	for _, s := range dhcpServers {
+		fmt.Printf(" %s |", s.name)
+	}
+	fmt.Printf("\n| --- |%s\n", strings.Repeat(" --- |", len(dhcpServers)))
+	broken := make([]int, len(dhcpServers))
+	for _, rate := range rates {
+		fmt.Printf("| %d |", rate)
+		for i, s := range dhcpServers {
+			// A server that lost half of two lower rates will not recover; its runs would only cost time.
+			if broken[i] >= 2 {
+				fmt.Print(" – |")
+				continue
+			}
+			result, err := measureDHCP(ctx, o, s, rate)
+			if err != nil {
+				return fmt.Errorf("%s at %d/s: %w", s.name, rate, err)
+			}
+			if result.loss > 0.5 {
+				broken[i]++
+			}
+			mark := ""
+			if result.loss <= allowedLoss {
+				mark = " ✓"
+			}
+			fmt.Printf(" %.0f (%.1f %%)%s |", result.rate, 100*result.loss, mark)
+		}
+		fmt.Println()
+	}
+	return nil
+}
+
+func measureDHCP(ctx context.Context, o *options, s dhcpServer, rate int) (exchanges, error) {
+	b, err := newBed(o)
+	if err != nil {
+		return exchanges{}, err
+	}
+	defer b.Close()
+	server, err := s.start(ctx, b)
+	if err != nil {
+		return exchanges{}, err
+	}
+	defer server.Stop()
+	load, err := process.Start(b.client, process.Options{Name: "perfdhcp", Env: b.libraries()}, filepath.Join(b.tools, "usr/sbin/perfdhcp"),
+		"-4", "-r", strconv.Itoa(rate), "-R", strconv.Itoa(clients), "-p", strconv.Itoa(o.seconds), "-W", "1000000", "-l", "eth0", serverAddr.Addr().String())
+	if err != nil {
+		return exchanges{}, err
+	}
+	// perfdhcp's exit status says whether there were drops, which its output says better.
+	_ = load.WaitEnd(ctx)
+	return parsePerfdhcp(load.Tail(200, ""), o.seconds)
+}
+
+var sentReceived = regexp.MustCompile(`(?s)Statistics for: (\S+)\*\*\*\s+sent packets: (\d+)\s+received packets: (\d+)`)
+
+// parsePerfdhcp reads the statistics of both halves of the exchange.
+func parsePerfdhcp(output string, seconds int) (exchanges, error) {
+	started, completed := 0.0, 0.0
+	for _, m := range sentReceived.FindAllStringSubmatch(output, -1) {
+		sent, _ := strconv.ParseFloat(m[2], 64)
+		received, _ := strconv.ParseFloat(m[3], 64)
+		switch m[1] {
+		case "DISCOVER-OFFER":
+			started = sent
+		case "REQUEST-ACK":
+			completed = received
+		}
+	}
+	if started == 0 {
+		return exchanges{}, fmt.Errorf("perfdhcp told no statistics:\n%s", output)
+	}
+	return exchanges{rate: completed / float64(seconds), loss: 1 - completed/started}, nil
+}
+
+func startMatchdDHCP(ctx context.Context, b *bed) (*process.Process, error) {
+	site := filepath.Join(b.scratch, "empty-site")
+	if err := os.MkdirAll(filepath.Join(site, "groups"), 0o755); err != nil {
+		return nil, err
+	}
+	return b.startMatchd(ctx, "--site", site, "--tftp", "", "--dhcp-interfaces", "lan0=server", "--dhcp-conflict-probe", "false",
+		"--dhcp-subnets", "{subnet: 10.77.0.0/16, pools: [10.77.1.0-10.77.250.255], lease_time: 1h}")
+}
+
+const keaConfig = `{"Dhcp4": {
+  "interfaces-config": {"interfaces": ["lan0"], "dhcp-socket-type": "udp"},
+  "lease-database": {"type": "memfile", "persist": true, "name": "%[1]s/leases.csv", "lfc-interval": 0},
+  "valid-lifetime": 3600,
+  "multi-threading": {"enable-multi-threading": true},
+  "subnet4": [{"id": 1, "subnet": "10.77.0.0/16", "pools": [{"pool": "10.77.1.0-10.77.250.255"}]}],
+  "loggers": [{"name": "kea-dhcp4", "severity": "WARN", "output_options": [{"output": "stdout"}]}]
+}}`
+
+func startKea(ctx context.Context, b *bed) (*process.Process, error) {
+	dir, err := b.state("kea")
+	if err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "kea.json")
+	if err := os.WriteFile(config, fmt.Appendf(nil, keaConfig, dir), 0o644); err != nil {
+		return nil, err
+	}
+	opts := process.Options{Name: "kea", Env: append(b.libraries(), "KEA_PIDFILE_DIR="+dir, "KEA_LOCKFILE_DIR="+dir)}
+	return b.start(ctx, opts, b.udpBound("kea"), filepath.Join(b.tools, "usr/sbin/kea-dhcp4"), "-c", config)
+}
+
+func startDnsmasq(ctx context.Context, b *bed) (*process.Process, error) {
+	dir, err := b.state("dnsmasq")
+	if err != nil {
+		return nil, err
+	}
+	opts := process.Options{Name: "dnsmasq", Guard: true}
+	return b.start(ctx, opts, b.udpBound("dnsmasq"), "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root",
+		"--interface=lan0", "--bind-dynamic", "--no-ping", "--dhcp-authoritative", "--dhcp-lease-max="+strconv.Itoa(clients), "--log-facility=/dev/null",
+		"--dhcp-range=10.77.1.0,10.77.250.255,255.255.0.0,1h", "--dhcp-leasefile="+filepath.Join(dir, "leases"), "--pid-file="+filepath.Join(dir, "pid"))
+}
