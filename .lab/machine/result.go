@@ -90,3 +90,9 @@ func (r *Result) Names() []string {
 	slices.Sort(names)
 	return names
 }
+
+// Raw returns a fact as it is, such as dhcp: what the guest's DHCP client was told.
+func (r *Result) Raw(name string) (string, bool) {
+	f, ok := r.files[name]
+	return f.Content, ok
+}
