@@ -5,12 +5,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/matchd/lease"
+	"github.com/matchd/matchd/matchd/machine"
 )
 
 const (
@@ -84,7 +89,11 @@ func (w *world) step() {
 		w.request(client, r)
 	case 8:
 		r.Address = w.has[client].address
-		w.note("%d release %v: %v", client, r.Address, w.Release(w.t.Context(), r))
+		err := w.Release(w.t.Context(), r)
+		w.note("%d release %v: %v", client, r.Address, err)
+		if _, live := w.Find(r.Address); live && err == nil {
+			w.t.Errorf("client %d released %v and has it still", client, r.Address)
+		}
 		delete(w.has, client)
 	case 9:
 		if r.Address = w.offers[client]; w.random.IntN(3) == 0 {
@@ -96,8 +105,12 @@ func (w *world) step() {
 		w.pass()
 	case 11:
 		if w.random.IntN(5) == 0 {
+			before := w.live()
 			w.restart()
 			w.note("restart")
+			if diff := cmp.Diff(before, w.live(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				w.t.Errorf("restarting changed leases (-before +after):\n%s", diff)
+			}
 		}
 	}
 }
@@ -138,6 +151,10 @@ func (w *world) note(format string, args ...any) {
 	w.log = append(w.log, fmt.Sprintf(format, args...))
 }
 
+func (w *world) live() []lease.Lease {
+	return slices.DeleteFunc(w.Leases(), func(l lease.Lease) bool { return !l.Live(w.opts.Now()) })
+}
+
 func (w *world) check() {
 	w.t.Helper()
 	users := map[netip.Addr]int{}
@@ -152,9 +169,12 @@ func (w *world) check() {
 		}
 	}
 	s := w.Stats()[0]
-	live := 0
-	for _, l := range w.Leases() {
-		if l.Live(w.opts.Now()) && !l.Reserved {
+	live, of := 0, map[machine.MAC]netip.Addr{}
+	for _, l := range w.live() {
+		if other, has := of[l.MAC]; has {
+			w.t.Errorf("%v has %v and %v", l.MAC, other, l.Address)
+		}
+		if of[l.MAC] = l.Address; !l.Reserved {
 			live++
 		}
 	}
