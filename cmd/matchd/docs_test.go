@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// console is one block that a reader may type: commands behind "$ ", and what they print below.
+type console struct {
+	file string
+	line int
+	text []string
+}
+
+// TestDocs runs the blocks marked "console" in README and docs from the repository's root, with this test binary as matchd. A command
+// must succeed, and print the lines that stand below it, in that order; "…" stands for any number of lines.
+func TestDocs(t *testing.T) {
+	bin := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// TestMain runs the program instead of the tests when it is called by this name.
+	if err := os.Symlink(self, filepath.Join(bin, "matchd")); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range append(files, "../../README.md") {
+		for _, block := range consoleBlocks(t, file) {
+			found++
+			block.run(t, bin)
+		}
+	}
+	if found == 0 {
+		t.Error("no document has a console block: is the pattern still right?")
+	}
+}
+
+func consoleBlocks(t *testing.T, file string) (blocks []console) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := false
+	for i, line := range strings.Split(string(text), "\n") {
+		switch trimmed := strings.TrimSpace(line); {
+		case trimmed == "```console":
+			inside = true
+			blocks = append(blocks, console{file: filepath.Base(file), line: i + 1})
+		case trimmed == "```":
+			inside = false
+		case inside:
+			last := &blocks[len(blocks)-1]
+			last.text = append(last.text, line)
+		}
+	}
+	return blocks
+}
+
+func (c *console) run(t *testing.T, bin string) {
+	t.Helper()
+	for i := 0; i < len(c.text); i++ {
+		command, isCommand := strings.CutPrefix(strings.TrimSpace(c.text[i]), "$ ")
+		if !isCommand {
+			continue
+		}
+		end := i + 1
+		for end < len(c.text) && !strings.HasPrefix(strings.TrimSpace(c.text[end]), "$ ") {
+			end++
+		}
+		output, err := shell(t, bin, command)
+		if err != nil {
+			t.Errorf("%s:%d: %s: %v\n%s", c.file, c.line+1+i, command, err, output)
+		}
+		if missing := inOrder(output, c.text[i+1:end]); missing != "" {
+			t.Errorf("%s:%d: %s prints\n%s\nwithout %q where the document has it", c.file, c.line+1+i, command, output, missing)
+		}
+	}
+}
+
+// shell runs a command as a reader would, who has matchd installed and stands in the repository.
+func shell(t *testing.T, bin, command string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	output, err := cmd.CombinedOutput()
+	return string(output), err
+}
+
+// inOrder returns the first wanted line that output does not have behind the line before it.
+func inOrder(output string, want []string) (missing string) {
+	lines := strings.Split(output, "\n")
+	for _, w := range want {
+		w = strings.TrimSpace(w)
+		if w == "" || w == "…" {
+			continue
+		}
+		at := 0
+		for at < len(lines) && strings.TrimSpace(lines[at]) != w {
+			at++
+		}
+		if at == len(lines) {
+			return w
+		}
+		lines = lines[at+1:]
+	}
+	return ""
+}
