@@ -222,8 +222,7 @@ func TestReleaseAndDecline(t *testing.T) {
 
 // TestVerdicts is RFC 2131 section 4.3.2, for a client known by a live lease, by one that is over, and not at all.
 func TestVerdicts(t *testing.T) {
-	const granted = fault.Kind(-1)
-	const renew, rebind, reboot, selecting = lease.Renewing, lease.Rebinding, lease.InitReboot, lease.Selecting
+	const granted, renew, rebind, reboot, selecting = fault.Kind(-1), lease.Renewing, lease.Rebinding, lease.InitReboot, lease.Selecting
 	tests := []struct {
 		name          string
 		kind          lease.Kind
