@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -42,10 +43,14 @@ type Options struct {
 	// that give up privileges or go into the background: the first makes the kernel
 	// forget that they are to die with the lab, the second hides them from it.
 	Guard bool
+	// Private folders are empty ones of the program's own, so that it writes nothing on
+	// the machine. They imply Guard.
+	Private []string
 }
 
 // guard is PID 1 of its namespace: when it is killed, the kernel kills the rest.
-const guard = `"$@" & child=$!
+const guard = `for dir in $LAB_PRIVATE; do mount -t tmpfs lab "$dir"; done
+"$@" & child=$!
 trap 'kill -TERM $child' TERM
 while :; do wait $child; status=$?; kill -0 $child 2>/dev/null || exit $status; done`
 
@@ -65,9 +70,10 @@ func Start(ns *netns.Namespace, opts Options, path string, args ...string) (*Pro
 		out = io.MultiWriter(p.Output, file)
 	}
 	p.cmd = exec.Command(path, args...)
-	if opts.Guard {
+	if opts.Guard || len(opts.Private) > 0 {
 		p.cmd = exec.Command("sh", append([]string{"-c", guard, "guard", path}, args...)...)
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS}
+		opts.Env = append(opts.Env, "LAB_PRIVATE="+strings.Join(opts.Private, " "))
 	}
 	p.cmd.Dir = opts.Dir
 	p.cmd.Env = append(os.Environ(), opts.Env...)
