@@ -188,7 +188,10 @@ func checkJSON(r *reporter) bool {
 	offset := j.InputOffset()
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
-		offset = max(syntax.Offset-1, 0)
+		offset = syntax.Offset
+		if offset >= int64(len(r.text.out)) || !strings.Contains(syntax.Error(), strconv.QuoteRune(rune(r.text.out[offset]))) {
+			offset = max(offset-1, 0) // the scanner counts the byte that it stumbled over, the tokenizer does not
+		}
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = errors.New("the text ends within a JSON value")
