@@ -100,6 +100,7 @@ func (x *exchange) request(ctx context.Context) (*Reply, string) {
 	}
 	reply := x.granted(dhcpv4.MessageTypeAck, &grant)
 	if x.q.IsBoot {
+		x.again = kind == lease.Selecting
 		reply.Decision, _ = x.decide(ctx)
 	}
 	x.leased(&grant, reply.Decision)

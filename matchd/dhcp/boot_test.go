@@ -31,6 +31,7 @@ var finds = map[firmware.Kind]string{
 	firmware.AAVMF:     "tftp://" + machineFiles + "snponly-arm64.efi",
 	firmware.AAVMFHTTP: "http://10.0.0.1:8080/m/52-54-00-00-00-01/snponly-arm64.efi",
 	firmware.UBoot:     "tftp://" + machineFiles + "snponly-arm64.efi",
+	firmware.UBootPXE:  "tftp://" + machineFiles + "snponly-arm64.efi",
 }
 
 func pretend(kind firmware.Kind) firmware.Machine {

@@ -125,6 +125,7 @@ type exchange struct {
 	q     *Query
 	via   *Arrival
 	scope scope
+	again bool // the timeline has the boot's decision from an earlier packet
 }
 
 // answer returns the reply, or why there is none.
@@ -185,7 +186,7 @@ func (x *exchange) bootPort(ctx context.Context) (*Reply, string) {
 
 // reply starts a reply with what every one has.
 func (x *exchange) reply(kind dhcpv4.MessageType) *Reply {
-	return &Reply{Type: kind, Server: x.scope.id, MTU: x.via.Link.MTU}
+	return &Reply{Type: kind, Server: x.scope.id, Own: x.scope.server, MTU: x.via.Link.MTU}
 }
 
 // decide asks what the machine may boot. Without a boot file to give it returns nil and why; the timeline has it already.
@@ -199,10 +200,14 @@ func (x *exchange) decide(ctx context.Context) (*boot.Decision, string) {
 	case boot.Load, boot.Script:
 		return &decision, ""
 	case boot.Refuse:
-		x.refused(ctx, &decision)
+		if !x.again {
+			x.refused(ctx, &decision)
+		}
 		return nil, dropRefused
 	}
-	x.ignored(&decision)
+	if !x.again {
+		x.record(event.Event{Stage: event.Ignored, Message: decision.Reason})
+	}
 	return nil, dropIgnored
 }
 

@@ -105,7 +105,7 @@ func (h *Handler) behindRelay(q *Query, via *Arrival) scope {
 		s.mode = Off
 	}
 	s.id = s.server
-	if q.Override.IsValid() {
+	if q.Override.IsValid() && s.mode == Serve { // a relay passes on port 67, never 4011
 		s.id = q.Override
 	}
 	return s

@@ -56,17 +56,22 @@ func (o ProxyOffer) style(q *Query) Style {
 	return Pointer
 }
 
+// ubootInterface is option 94 of U-Boot, which asks a second time as if it were UEFI (captured). UEFI's UNDI is of version 3 and
+// later (UEFI specification, appendix E).
+const ubootInterface = "\x01\x00\x00"
+
 func (q *Query) fromUBoot() bool {
 	traits, _ := q.Boot.Machine.Arch.Traits()
-	return q.Boot.Machine.HasArch && traits.UBoot || strings.HasPrefix(q.Class, "U-Boot")
+	return q.Boot.Machine.HasArch && traits.UBoot || strings.HasPrefix(q.Class, "U-Boot") ||
+		string(q.Packet.Options[94]) == ubootInterface
 }
 
 // addBoot writes what the machine shall boot. Firmware disagrees about where it looks, so it is told everywhere: option 67 with a
 // NUL, because EDK2 writes one behind it (fact 7); the header's file for shim and U-Boot (facts 40, 52); siaddr and sname (fact 48).
 func (r *Reply) addBoot(p *dhcpv4.DHCPv4, q *Query) {
 	server := r.Decision.Server
-	if !server.Is4() {
-		server = r.Server
+	if !server.Is4() || r.Style == Pointer { // port 4011 is ours, wherever the files are
+		server = r.Own
 	}
 	p.ServerIPAddr = server.AsSlice()
 	p.ServerHostName = server.String()

@@ -21,7 +21,8 @@ const (
 // Reply is everything that an answer is made of, besides the question.
 type Reply struct {
 	Type     dhcpv4.MessageType
-	Server   netip.Addr     // option 54: our address on the client's link, or what its relay wants
+	Server   netip.Addr     // option 54: Own, or what the client's relay wants there
+	Own      netip.Addr     // our address towards the client
 	Grant    *lease.Grant   // the address given; nil for a proxy and for INFORM
 	Subnet   netip.Prefix   // gives option 1; the zero Prefix leaves it out
 	Settings *Settings      // nil: none

@@ -121,10 +121,6 @@ func (x *exchange) refused(ctx context.Context, d *boot.Decision) {
 		slog.String("arch", x.q.archText()), slog.String("client", x.q.client()), slog.String("reason", d.Reason))
 }
 
-func (x *exchange) ignored(d *boot.Decision) {
-	x.record(event.Event{Stage: event.Ignored, Message: d.Reason})
-}
-
 // failed is our own failure: the client hears nothing and will ask again.
 func (x *exchange) failed(ctx context.Context, what string, err error) {
 	x.record(event.Event{Stage: event.Error, Level: event.Alarm, Message: what, Error: err.Error()})

@@ -29,12 +29,13 @@ const (
 	OVMFHTTP  Kind = "ovmf-http"  // EDK2's HTTP Boot, x64
 	AAVMF     Kind = "aavmf"      // EDK2's PXE client, arm64
 	AAVMFHTTP Kind = "aavmf-http" // EDK2's HTTP Boot, arm64
-	UBoot     Kind = "u-boot"     // U-Boot's distro boot, arm64
+	UBoot     Kind = "u-boot"     // U-Boot's distro boot, arm64, asking as itself
+	UBootPXE  Kind = "u-boot-pxe" // the same, asking as if it were UEFI, as it does next
 )
 
 // Kinds returns every kind.
 func Kinds() []Kind {
-	return []Kind{BIOS, IPXEROM, PoorIPXE, OVMF, OldEDK2, VMware, OVMFHTTP, AAVMF, AAVMFHTTP, UBoot}
+	return []Kind{BIOS, IPXEROM, PoorIPXE, OVMF, OldEDK2, VMware, OVMFHTTP, AAVMF, AAVMFHTTP, UBoot, UBootPXE}
 }
 
 // Machine is what the firmware runs on.

@@ -68,10 +68,10 @@ func (r *run) fetchBoot(ctx context.Context, t target) error {
 	switch r.machine.Kind {
 	case BIOS:
 		options = romTFTP
-	case UBoot:
+	case UBoot, UBootPXE:
 		options = ubootTFTP
 	}
-	if r.machine.Kind != UBoot {
+	if r.machine.Kind != UBoot && r.machine.Kind != UBootPXE {
 		probe := options
 		probe.SizeOnly = true
 		if _, err := r.tftp(ctx, t, probe); err != nil {

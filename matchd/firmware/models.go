@@ -45,6 +45,7 @@ var models = map[Kind]model{
 	AAVMF:     {arch: machine.ArchARM64, class: "PXEClient", undi: [3]byte{1, 3, 0}, flags: broadcastFlag, find: (*run).edk2},
 	AAVMFHTTP: {arch: machine.ArchARM64HTTP, class: "HTTPClient", undi: [3]byte{1, 3, 0}, flags: broadcastFlag, find: (*run).httpBoot},
 	UBoot:     {arch: machine.ArchARM64Boot, class: "U-Boot.armv8", undi: [3]byte{1, 0, 0}, noGUID: true, bareClass: true, find: (*run).uboot},
+	UBootPXE:  {arch: machine.ArchARM64, class: "PXEClient", undi: [3]byte{1, 0, 0}, noGUID: true, find: (*run).uboot},
 }
 
 // asIPXE is the model of an iPXE that this model has loaded.
