@@ -70,7 +70,9 @@ echo "CLIENT $word $addr router=$router"
 var dhcpClients = []dhcpClient{
 	{
 		name: "udhcpc",
-		args: func(_, script string) []string { return []string{"busybox", "udhcpc", "-f", "-i", "eth0", "-s", script} },
+		args: func(_, script string) []string {
+			return []string{"busybox", "udhcpc", "-f", "-i", "eth0", "-s", script}
+		},
 		release: func(_ *lab, _ *netns.Namespace, p *process.Process, _ string) error {
 			return syscall.Kill(p.PID(), syscall.SIGUSR2)
 		},

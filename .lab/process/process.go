@@ -39,9 +39,9 @@ type Options struct {
 	LogFile string
 	// Dir is the working directory.
 	Dir string
-	// Guard puts the program into a PID namespace behind a guard. Needed for programs
-	// that give up privileges or go into the background: the first makes the kernel
-	// forget that they are to die with the lab, the second hides them from it.
+	// Guard puts the program into a PID namespace behind a guard. Programs need it that
+	// have children, give up privileges or go into the background: only they themselves
+	// die with the lab, and not even they once they have changed their credentials.
 	Guard bool
 	// Private folders are empty ones of the program's own, so that it writes nothing on
 	// the machine. They imply Guard.
