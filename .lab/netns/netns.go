@@ -38,7 +38,7 @@ type Namespace struct {
 func New(name string) (*Namespace, error) {
 	n := &Namespace{name: name, jobs: make(chan func()), quit: make(chan struct{}), done: make(chan struct{})}
 	ready := make(chan error, 1)
-	go n.serve(ready)
+	go n.serve(ready, nil)
 	if err := <-ready; err != nil {
 		return nil, fmt.Errorf("making network namespace %s: %w", name, err)
 	}
@@ -51,9 +51,20 @@ func New(name string) (*Namespace, error) {
 
 // serve owns the thread that lives in the namespace. Processes are started from this
 // thread and ask to be killed with it (Pdeathsig), so it is never given back: when
-// serve returns, the runtime ends the thread.
-func (n *Namespace) serve(ready chan<- error) {
+// serve returns, the runtime ends the thread. All threads but the process's first, which
+// it keeps: so serve hands over to another goroutine when it finds itself there.
+func (n *Namespace) serve(ready chan<- error, locked chan<- struct{}) {
 	runtime.LockOSThread()
+	if syscall.Gettid() == os.Getpid() {
+		elsewhere := make(chan struct{})
+		go n.serve(ready, elsewhere)
+		<-elsewhere
+		runtime.UnlockOSThread()
+		return
+	}
+	if locked != nil {
+		close(locked)
+	}
 	defer close(n.done)
 	if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
 		ready <- err
