@@ -74,7 +74,7 @@ func decodeYAML(r *reporter) *yaml.Node {
 type walker struct {
 	*reporter
 	known   map[*yaml.Node]census // of what has an anchor
-	open    map[*yaml.Node]bool // anchors that are being counted
+	open    map[*yaml.Node]bool   // anchors that are being counted
 	aliases int
 }
 

@@ -18,7 +18,7 @@ import (
 
 // Bounds of one decoded file.
 const (
-	MaxNodes = 200_000 // values and keys, those behind YAML aliases counted each time
+	MaxNodes = 100_000 // values and keys, those behind YAML aliases counted each time
 	MaxDepth = 100     // nesting
 )
 

@@ -148,7 +148,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"merge key", "a.yaml", "map: &m {a: b}\nany: {<<: *m}\n", []string{"a.yaml:2:7: merge keys (<<) are not read"}},
 		{"odd keys", "a.yaml", "any: {? [a] : b, null: c}\n", []string{"a.yaml:1:9: a key must be a string, not a list", "a.yaml:1:18: a key must be a string, not nothing"}},
 		{"alias of itself", "a.yaml", "any: &a [*a]\n", []string{"a.yaml:1:10: is nested more than 100 deep"}},
-		{"alias bomb", "a.yaml", "any:\n  - &a [x,x,x,x,x,x,x,x,x,x]\n" + bomb(8), []string{"the file holds more than 200000 values"}},
+		{"aliases of itself", "a.yaml", "any: &a [*a, *a]\n", nil},
+		{"alias bomb", "a.yaml", "any:\n  - &a [x,x,x,x,x,x,x,x,x,x]\n" + bomb(8), []string{"the file holds more than 100000 values"}},
 		{"JSON: trailing comma", "a.json", "{\"list\": [\"a\",]}", []string{"a.json:1:15: is not valid JSON: invalid character ']'"}},
 		{"JSON: comment", "a.json", "{\n // no\n}", []string{"a.json:2:2: is not valid JSON: invalid character '/'"}},
 		{"JSON: two values", "a.json", "{} {}", []string{"a.json:1:4: is not valid JSON: more text follows the value"}},
@@ -164,7 +165,7 @@ func TestDecodeRefuses(t *testing.T) {
 				t.Fatalf("got %v, want an error of kind Invalid", err)
 			}
 			lines := strings.Split(err.Error(), "\n")
-			if len(lines) != len(tt.want) {
+			if tt.want != nil && len(lines) != len(tt.want) {
 				t.Fatalf("got %d problems, want %d:\n%v", len(lines), len(tt.want), err)
 			}
 			for i, want := range tt.want {
