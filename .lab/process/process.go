@@ -49,9 +49,10 @@ type Options struct {
 }
 
 // guard is PID 1 of its namespace: when it is killed, the kernel kills the rest.
-const guard = `for dir in $LAB_PRIVATE; do mount -t tmpfs lab "$dir"; done
+const guard = `trap 'asked=1; [ -z "$child" ] || kill -TERM $child' TERM
+for dir in $LAB_PRIVATE; do mount -t tmpfs lab "$dir"; done
 "$@" & child=$!
-trap 'kill -TERM $child' TERM
+[ -z "$asked" ] || kill -TERM $child
 while :; do wait $child; status=$?; kill -0 $child 2>/dev/null || exit $status; done`
 
 // Start starts a program in a namespace and collects what it writes.
