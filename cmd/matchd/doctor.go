@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/matchd/matchd/matchd"
+	"github.com/matchd/matchd/matchd/doctor"
+)
+
+func doctorCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "say what would stop a boot on this host",
+		Long: `Looks at ports, interfaces, addresses, firewall, other DHCP servers, network boot programs, the site, the clock and the state
+directory, with the configuration that "matchd serve" would use, and says for each problem what to do next. It changes nothing.
+
+Exit status: 0 no errors (there may be warnings), 1 something would stop a boot.`,
+		Example: "  sudo matchd doctor --site /srv/site",
+		Args:    arguments(cobra.NoArgs),
+	}
+	load := settings(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		findings := matchd.Examine(cmd.Context(), cfg, buildTime())
+		switch output {
+		case "text":
+			err = doctor.WriteText(cmd.OutOrStdout(), findings, isTerminal(cmd.OutOrStdout()))
+		case "json":
+			err = doctor.WriteJSON(cmd.OutOrStdout(), findings)
+		default:
+			return usageError{fmt.Errorf("doctor: --output %q is none of text, json", output)}
+		}
+		if err == nil && doctor.Worst(findings) == doctor.Error {
+			err = errProblem
+		}
+		return err
+	}
+	return cmd
+}
+
+// isTerminal reports whether w is a terminal that likes colours (no-color.org).
+func isTerminal(w any) bool {
+	file, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/matchd/matchd/matchd"
+)
+
+const longHelp = `matchd boots machines from the network.
+
+A machine asks by DHCP, TFTP, UEFI HTTP Boot or iPXE; matchd matches it to a group by its labels, the group names a
+profile, and the profile says what to boot and which Ignition config to give.
+
+  matchd serve --site DIR      serve a directory of groups, profiles and templates, beside the DHCP server that is there
+  matchd validate DIR          check such a directory and report every problem
+  matchd doctor                say what would stop a boot on this host, and what to do about it
+
+Every setting of the daemon has a key in /etc/matchd/matchd.yaml, a flag of the same name and a variable MATCHD_*; a flag
+wins over a variable, a variable over the file.
+
+Exit status: 0 success, 1 failure or problems found, 2 wrong usage.`
+
+// rootCommand builds the whole command tree; nothing in it is shared, so that tests may run many.
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "matchd",
+		Short:         "boot machines from the network",
+		Long:          longHelp,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          arguments(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(serveCommand(), validateCommand(), doctorCommand(), storeCommand(), versionCommand())
+	return root
+}
+
+// arguments makes a violation of an argument rule a usage error.
+func arguments(rule cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := rule(cmd, args); err != nil {
+			return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
+		}
+		return nil
+	}
+}
+
+// settings adds the daemon's settings as flags to a command and returns a function that gathers the configuration.
+func settings(cmd *cobra.Command) func() (matchd.Config, error) {
+	file := cmd.Flags().StringP("config", "c", "", "configuration file (default "+matchd.DefaultConfigFile+", if it exists; variable MATCHD_CONFIG)")
+	values := map[string]*string{}
+	for _, key := range matchd.Keys() {
+		values[key.Flag()] = cmd.Flags().String(key.Flag(), "", usage(key))
+	}
+	return func() (matchd.Config, error) {
+		source := matchd.Sources{File: *file, Env: os.LookupEnv, Flags: map[string]string{}}
+		if source.File == "" {
+			source.File = os.Getenv("MATCHD_CONFIG")
+		}
+		for name, value := range values {
+			if cmd.Flags().Changed(name) {
+				source.Flags[name] = *value
+			}
+		}
+		return matchd.LoadConfig(source)
+	}
+}
+
+// usage adds the default to a setting's help, except for what the text tells already.
+func usage(key matchd.Key) string {
+	// Back quotes would name the flag's value in pflag's help.
+	text := strings.ReplaceAll(key.Usage, "`", "'")
+	if key.Default() != "" {
+		text += fmt.Sprintf(" (default %s)", key.Default())
+	}
+	return text
+}

@@ -1,0 +1,83 @@
+package matchd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/matchd/matchd/matchd/site"
+)
+
+// applyTimeout bounds one application of a site, until it is served.
+const applyTimeout = time.Minute
+
+// siteMetrics tell whether the site directory is what is served.
+type siteMetrics struct {
+	ok    prometheus.Gauge
+	loads *prometheus.CounterVec
+}
+
+func newSiteMetrics(registry prometheus.Registerer) *siteMetrics {
+	m := &siteMetrics{
+		ok: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "matchd", Subsystem: "site", Name: "ok", Help: "1 while the site directory is served as it is, 0 while it has problems and the last good state is served.",
+		}),
+		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "matchd", Subsystem: "site", Name: "loads_total", Help: "Times that the site directory was read, by result: applied, unchanged, refused.",
+		}, []string{"result"}),
+	}
+	registry.MustRegister(m.ok, m.loads)
+	return m
+}
+
+// followSite applies the site directory and every change of it until ctx ends. What is refused changes nothing: the log, the health
+// endpoints and the metrics tell.
+func (s *Server) followSite(ctx context.Context) error {
+	if s.cfg.Site == "" {
+		return nil
+	}
+	return site.Watch(ctx, s.cfg.Site, site.WatchOptions{Logger: s.log}, func(loaded *site.Site, err error) {
+		result := "refused"
+		if err == nil {
+			result, err = s.applySite(ctx, loaded)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.health.setSite(err)
+		s.siteMetrics.loads.WithLabelValues(result).Inc()
+		s.siteMetrics.ok.Set(0)
+		if err == nil {
+			s.siteMetrics.ok.Set(1)
+			return
+		}
+		s.log.Error("the site has problems and is not applied, the last good state is served", "site", s.cfg.Site, "problems", strings.Count(err.Error(), "\n")+1)
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			s.log.Error("site: " + line)
+		}
+	})
+}
+
+// applySite makes the site what is served, as one revision.
+func (s *Server) applySite(ctx context.Context, loaded *site.Site) (result string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	for _, warning := range loaded.Warnings {
+		s.log.Warn("site: " + warning.String())
+	}
+	revision, changed, err := loaded.Apply(ctx, s.stores["config"])
+	if err != nil {
+		return "refused", err
+	}
+	if _, err := s.catalog.WaitFor(ctx, revision); err != nil {
+		return "refused", fmt.Errorf("the site is stored but not served: %w", err)
+	}
+	s.log.Info("the site is served", "site", s.cfg.Site, "revision", revision, "changed", changed, "content", loaded.Summary())
+	if changed == 0 {
+		return "unchanged", nil
+	}
+	return "applied", nil
+}

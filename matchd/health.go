@@ -1,0 +1,205 @@
+package matchd
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/matchd/matchd/assets"
+	"github.com/matchd/matchd/matchd/dhcp"
+	"github.com/matchd/matchd/matchd/doctor"
+	"github.com/matchd/matchd/matchd/site"
+)
+
+// health collects what is wrong, for /readyz and /v1/health.
+type health struct {
+	mu       sync.Mutex
+	siteErr  error // of the last attempt to read or apply the site; nil: it is served
+	siteTime time.Time
+	findings []doctor.Finding
+}
+
+func (h *health) setSite(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.siteErr, h.siteTime = err, time.Now()
+}
+
+func (h *health) setFindings(findings []doctor.Finding) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.findings = findings
+}
+
+// Health is what /v1/health answers.
+type Health struct {
+	Ready        bool             `json:"ready"`
+	NotReady     []string         `json:"not_ready,omitempty"` // why /readyz is 503
+	Revision     uint64           `json:"revision"`            // that is served
+	SiteProblems []string         `json:"site_problems,omitempty"`
+	LeftOut      []string         `json:"left_out,omitempty"` // records that cannot be decoded
+	Findings     []doctor.Finding `json:"findings"`           // of matchd doctor, at start
+}
+
+// notReady says why machines may be served wrongly or not at all; empty: all is well.
+func (s *Server) notReady() []string {
+	var reasons []string
+	if s.catalog.Current() == nil {
+		reasons = append(reasons, "nothing to serve: no site has been loaded")
+	}
+	s.health.mu.Lock()
+	defer s.health.mu.Unlock()
+	if s.health.siteErr != nil {
+		reasons = append(reasons, "the site has problems, the last good state is served: "+firstLine(s.health.siteErr.Error()))
+	}
+	return reasons
+}
+
+func (s *Server) healthReport(context.Context) any {
+	report := Health{NotReady: s.notReady()}
+	report.Ready = len(report.NotReady) == 0
+	if snapshot := s.catalog.Current(); snapshot != nil {
+		report.Revision = uint64(snapshot.Revision)
+		for _, problem := range snapshot.Problems {
+			report.LeftOut = append(report.LeftOut, problem.Error())
+		}
+	}
+	s.health.mu.Lock()
+	defer s.health.mu.Unlock()
+	if s.health.siteErr != nil {
+		report.SiteProblems = strings.Split(s.health.siteErr.Error(), "\n")
+	}
+	report.Findings = s.health.findings
+	return report
+}
+
+// examine looks for what would stop a boot and tells it in the log, once at start.
+func (s *Server) examine(ctx context.Context) error {
+	findings := examine(ctx, &s.cfg, s.loaders, s.opt.Built)
+	s.health.setFindings(findings)
+	for _, f := range findings {
+		level := slog.LevelDebug
+		switch f.Severity {
+		case doctor.Error:
+			level = slog.LevelError
+		case doctor.Warn:
+			level = slog.LevelWarn
+		}
+		s.log.Log(ctx, level, "doctor: "+f.What, "check", f.ID, "subject", f.Subject, "next", f.Next)
+	}
+	return nil
+}
+
+// Examine looks for what would stop a boot with this configuration on this host, without serving.
+func Examine(ctx context.Context, cfg Config, built time.Time) []doctor.Finding {
+	options := assets.LoaderOptions{Overrides: cfg.Loaders}
+	if cfg.LoadersDir != "" {
+		options.Dirs = []string{cfg.LoadersDir}
+	}
+	loaders, err := assets.NewLoaders(options)
+	if err != nil {
+		finding := doctor.Finding{ID: "loaders.config", Severity: doctor.Error, Subject: "loaders", What: err.Error(), Next: "correct the key in the configuration"}
+		return append([]doctor.Finding{finding}, examine(ctx, &cfg, nil, built)...)
+	}
+	return examine(ctx, &cfg, loaders, built)
+}
+
+// checkedArchs are the architectures whose loaders are looked for: those that every build is meant to serve.
+var checkedArchs = [...]string{"x86-bios", "x86_64-efi", "arm64-efi"}
+
+func examine(ctx context.Context, cfg *Config, loaders *assets.Loaders, built time.Time) []doctor.Finding {
+	options := doctor.Options{StateDir: cfg.StateDir, BuildTime: built, FindServers: findServers}
+	var findings []doctor.Finding
+	interfaces, err := cfg.dhcpInterfaces()
+	if err != nil {
+		findings = append(findings, doctor.Finding{ID: "interface.none", Severity: doctor.Error, Subject: "dhcp.interfaces", What: err.Error(), Next: "name the interface that the machines are on"})
+	}
+	for _, iface := range interfaces {
+		options.Interfaces = append(options.Interfaces, doctor.Interface{Name: iface.Name, Mode: doctor.Mode(iface.Mode)})
+	}
+	for _, subnet := range cfg.DHCP.Subnets {
+		if subnet.Mode == "" || subnet.Mode == ModeServer {
+			options.Subnets = append(options.Subnets, subnet.Subnet)
+		}
+	}
+	options.Listeners = cfg.listeners(len(interfaces) > 0)
+	if addr, err := netip.ParseAddr(cfg.Advertise); err == nil {
+		options.Advertise = addr
+	}
+	if loaders != nil {
+		for _, arch := range checkedArchs {
+			options.Loaders = append(options.Loaders, doctor.Loaders{Arch: arch, Names: loaders.For(arch, "")})
+		}
+	}
+	options.Site = examinedSite(cfg)
+	return append(findings, doctor.Run(ctx, options)...)
+}
+
+func examinedSite(cfg *Config) *doctor.Site {
+	if cfg.Site == "" {
+		return nil
+	}
+	examined := &doctor.Site{Dir: cfg.Site, Unmatched: string(cfg.Unmatched)}
+	if info, err := os.Stat(cfg.assetsDir()); err == nil && info.IsDir() {
+		examined.Assets = os.DirFS(cfg.assetsDir())
+	}
+	loaded, err := site.Load(cfg.Site)
+	if err != nil {
+		examined.Err = err
+		return examined
+	}
+	examined.Groups, examined.Profiles = loaded.GroupList(), loaded.ProfileList()
+	return examined
+}
+
+// listeners returns the sockets that the daemon opens, for the doctor.
+func (c *Config) listeners(dhcpOn bool) []doctor.Listener {
+	var listeners []doctor.Listener
+	add := func(name, network, address string, machines, perInterface bool) {
+		if addr, ok := resolveListen(address); ok {
+			listeners = append(listeners, doctor.Listener{Name: name, Network: network, Addr: addr, Machines: machines, PerInterface: perInterface})
+		}
+	}
+	add("boot_http", "tcp", c.BootHTTP, true, false)
+	add("admin", "tcp", c.Admin, false, false)
+	add("tftp", "udp", c.TFTP, true, false)
+	if dhcpOn {
+		add("dhcp", "udp", ":67", true, true)
+		add("dhcp boot service", "udp", ":4011", true, true)
+	}
+	return listeners
+}
+
+// resolveListen reads an address to listen on; ":8080" is every address of the host.
+func resolveListen(address string) (netip.AddrPort, bool) {
+	if rest, any := strings.CutPrefix(address, ":"); any {
+		address = "0.0.0.0:" + rest
+	}
+	addr, err := netip.ParseAddrPort(address)
+	return addr, err == nil
+}
+
+// findServers asks for the DHCP servers on an interface.
+func findServers(ctx context.Context, iface string) ([]netip.Addr, error) {
+	others, err := dhcp.Search(ctx, iface)
+	var servers []netip.Addr
+	for _, other := range others {
+		if other.Offered.IsValid() && !slices.Contains(servers, other.Server) {
+			servers = append(servers, other.Server)
+		}
+	}
+	return servers, err
+}
+
+func firstLine(s string) string {
+	line, rest, more := strings.Cut(s, "\n")
+	if more && rest != "" {
+		return line + " …"
+	}
+	return line
+}
