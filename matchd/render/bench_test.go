@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coreos/butane/config"
+	"github.com/coreos/butane/config/common"
+
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/render"
 	"github.com/matchd/matchd/profiles"
@@ -49,6 +52,17 @@ func BenchmarkConfig(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkButane is what the translation alone costs: the yardstick for a templated document.
+func BenchmarkButane(b *testing.B) {
+	source := []byte(workerConfig("node-1"))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := config.TranslateBytes(source, common.TranslateBytesOptions{Raw: true}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -14,18 +14,11 @@ import (
 
 // transpile turns r's text, a Butane config, into Ignition JSON. Every entry of Butane's report is a problem, warnings
 // too: "unused key" is one. It returns nil if r has problems.
-func transpile(r *reporter) (ignition []byte) {
+func transpile(r *reporter) []byte {
 	root := decodeYAML(r)
 	if r.err() != nil || !checkHeader(r, root) {
 		return nil
 	}
-	defer func() {
-		// Butane works by reflection on whatever an author writes. A defect there refuses this document and takes nothing else along.
-		if defect := recover(); defect != nil {
-			r.add(0, 0, "Butane failed on it: %v", defect)
-			ignition = nil
-		}
-	}()
 	// No files directory: "local:" must not read the server's disk. Raw: the openshift variants give Ignition too, no MachineConfig.
 	out, report, err := config.TranslateBytes(r.text.out, common.TranslateBytesOptions{Raw: true})
 	r.addEntries(report, true)

@@ -84,25 +84,9 @@ func (c Composition) Config(ctx context.Context, data map[string]any) (*Config, 
 
 func (c Composition) merge(parts []*part) (*Config, error) {
 	r := &reporter{name: c.title()}
-	target, ok := c.target(r, parts)
-	if !ok {
-		return nil, r.err()
-	}
-	merged := parts[0]
-	if len(parts) > 1 || parts[0].version != target.version {
-		raws := make([][]byte, len(parts))
-		for i, p := range parts {
-			raws[i] = p.json
-		}
-		out, err := target.merge(raws)
-		if err != nil {
-			r.add(0, 0, "merging: %v", err)
-			return nil, r.err()
-		}
-		// Each document was valid by itself; what they give together is checked by nobody else.
-		if merged = parseSpec(r, out, false); merged == nil {
-			return nil, r.err()
-		}
+	merged := c.fold(r, parts)
+	if err := r.err(); err != nil {
+		return nil, err
 	}
 	if isEmpty(merged.json, merged.version) {
 		r.add(0, 0, "%s", emptyConfig)
@@ -110,6 +94,26 @@ func (c Composition) merge(parts []*part) (*Config, error) {
 	}
 	sum := sha256.Sum256(merged.json)
 	return &Config{JSON: merged.json, Version: merged.version, Digest: hex.EncodeToString(sum[:])}, nil
+}
+
+// fold merges the parts in order. The result is of use only if r has no problems.
+func (c Composition) fold(r *reporter, parts []*part) (merged *part) {
+	defer r.catch()
+	target, ok := c.target(r, parts)
+	if !ok || len(parts) == 1 && parts[0].version == target.version {
+		return parts[0]
+	}
+	raws := make([][]byte, len(parts))
+	for i, p := range parts {
+		raws[i] = p.json
+	}
+	out, err := target.merge(raws)
+	if err != nil {
+		r.add(0, 0, "merging: %v", err)
+		return nil
+	}
+	// Each document was valid by itself; what they give together is checked by nobody else.
+	return parseSpec(r, out, false)
 }
 
 // target returns the spec of the result.

@@ -147,7 +147,8 @@ func renderFault(ctx context.Context, err error) error {
 }
 
 // ignition reads r's text as Ignition or Butane, whichever it is.
-func (d *Document) ignition(r *reporter) *part {
+func (d *Document) ignition(r *reporter) (result *part) {
+	defer r.catch()
 	r.refuseNoValue()
 	content := bytes.TrimSpace(r.text.out)
 	switch {
@@ -165,7 +166,7 @@ func (d *Document) ignition(r *reporter) *part {
 	if translated == nil {
 		return nil
 	}
-	return parseSpec(r, translated, false)
+	return trusted(r, translated)
 }
 
 // looksLikeIgnition tells an Ignition config from Butane in YAML's flow style, which may be JSON too: Butane has a variant.

@@ -10,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coreos/butane/config/common"
-
 	"github.com/coreos/butane/config"
+	"github.com/coreos/butane/config/common"
 
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/fault"

@@ -82,6 +82,14 @@ func (r *reporter) add(line, column int, format string, args ...any) {
 	}
 }
 
+// catch makes a problem of a panic; it is deferred. Butane and Ignition work by reflection on whatever an author writes, and a defect
+// there shall refuse this document and take nothing else along.
+func (r *reporter) catch() {
+	if defect := recover(); defect != nil {
+		r.add(0, 0, "translating it failed, which is a defect: %v", defect)
+	}
+}
+
 // err returns the report, or nil if it is empty.
 func (r *reporter) err() error {
 	if len(r.report.Problems) == 0 {
