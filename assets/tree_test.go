@@ -41,15 +41,6 @@ func write(t *testing.T, name, content string) {
 	}
 }
 
-// age sets a file's modification time into the past. Its change time cannot be set, which is the point of the validator.
-func age(t *testing.T, name string, by time.Duration) {
-	t.Helper()
-	then := time.Now().Add(-by)
-	if err := os.Chtimes(name, then, then); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestTreeOpen(t *testing.T) {
 	tree, dir := newTree(t, map[string]string{
 		"fcos/vmlinuz": "kernel", ".secret": "s", "fcos/.git/config": "s", "UPPER/Initrd.IMG": "initrd", "upper/other": "o",

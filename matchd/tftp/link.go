@@ -143,6 +143,16 @@ func arrival(conn *net.UDPConn, control []byte) (local netip.Addr, index int) {
 	return local, index
 }
 
+// routed returns the address of ours that packets to the peer leave from: for a request that was sent to everybody.
+func routed(peer netip.AddrPort) netip.Addr {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(peer)) // sends nothing
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer func() { _ = conn.Close() }()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+}
+
 // sourceControl returns the control message with which a packet leaves from local, nil where the kernel may choose.
 func sourceControl(conn *net.UDPConn, local netip.Addr) []byte {
 	if !local.IsValid() {

@@ -41,9 +41,6 @@ type request struct {
 	window   int
 }
 
-// options reports whether the client asked for any option that we know; only then may it get an OACK.
-func (r *request) options() bool { return r.blksize > 0 || r.tsize || r.window > 0 }
-
 // protocolError is a request that cannot be served whatever the name, or the client's own ERROR.
 type protocolError struct {
 	code uint16

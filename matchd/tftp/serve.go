@@ -57,6 +57,9 @@ func (f *front) loop(ctx context.Context) error {
 			continue
 		}
 		local, index := arrival(f.conn, control[:nc])
+		if !local.IsValid() {
+			local = routed(peer)
+		}
 		f.handle(packet[:n], arrived{peer: netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), local: local, index: index})
 	}
 }

@@ -58,7 +58,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case x.path == "/assets" || strings.HasPrefix(x.path, "/assets/"):
 		x.route = "/assets"
 		s.asset(x)
-	case strings.HasPrefix(x.path, "/m/"):
+	case strings.HasPrefix(x.path, "/m/"), strings.HasPrefix(x.path, "/grub/"): // the latter is GRUB's compiled-in prefix
 		x.route = "/m"
 		s.file(x)
 	default:

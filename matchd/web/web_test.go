@@ -1,14 +1,7 @@
 package web_test
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -16,164 +9,19 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/matchd/matchd/assets"
-	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/boot"
-	"github.com/matchd/matchd/matchd/bootfile"
 	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/matchd/machine"
 	"github.com/matchd/matchd/matchd/render"
 	"github.com/matchd/matchd/matchd/web"
-	"github.com/matchd/matchd/profiles"
 )
-
-const (
-	node   machine.MAC = "52:54:00:00:00:01"
-	hyphen             = "52-54-00-00-00-01"
-)
-
-// brain is a planner and configurer of functions.
-type brain struct {
-	plan     func(boot.Ask) (*boot.Plan, error)
-	ignition func(boot.Ask) (*render.Config, error)
-	text     func(what string, ask boot.Ask) ([]byte, error)
-}
-
-func (b *brain) BootScript(_ context.Context, ask boot.Ask, mac machine.MAC) ([]byte, error) {
-	return b.text("script for "+string(mac), ask)
-}
-func (b *brain) Plan(_ context.Context, ask boot.Ask) (*boot.Plan, error) { return b.plan(ask) }
-func (b *brain) Ignition(_ context.Context, ask boot.Ask) (*render.Config, error) {
-	return b.ignition(ask)
-}
-func (b *brain) Generic(_ context.Context, ask boot.Ask) ([]byte, error) {
-	return b.text("generic", ask)
-}
-func (b *brain) Cloud(_ context.Context, ask boot.Ask) ([]byte, error) { return b.text("cloud", ask) }
-func (b *brain) Metadata(_ context.Context, ask boot.Ask) ([]byte, error) {
-	return b.text("METADATA", ask)
-}
-
-func newBrain() *brain {
-	return &brain{
-		plan: func(ask boot.Ask) (*boot.Plan, error) {
-			return &boot.Plan{
-				Reason: "because", Kernel: "/assets/fcos/vmlinuz", Initrds: []boot.Initrd{{Name: "main", URL: "/assets/fcos/initrd.img"}}, BaseURL: ask.BaseURL,
-				Group: &groups.Group{ID: "g"}, Profile: &profiles.Profile{ID: "p"}, Labels: ask.Labels,
-			}, nil
-		},
-		ignition: func(boot.Ask) (*render.Config, error) {
-			return &render.Config{JSON: []byte(`{"ignition":{"version":"3.4.0"}}`), Version: "3.4.0", Digest: "d1"}, nil
-		},
-		text: func(what string, ask boot.Ask) ([]byte, error) {
-			return []byte(what + " " + ask.Labels["mac"] + " by " + ask.BaseURL + "\n"), nil
-		},
-	}
-}
-
-// recorder keeps events.
-type recorder struct {
-	mu     sync.Mutex
-	events []event.Event
-}
-
-func (r *recorder) Record(e event.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e.DurationMS = 0
-	r.events = append(r.events, e)
-}
-
-// take returns the events so far and forgets them.
-func (r *recorder) take() []event.Event {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	events := r.events
-	r.events = nil
-	return events
-}
-
-type harness struct {
-	*brain
-	options web.Options
-	events  *recorder
-	dir     string // of assets
-	handler http.Handler
-}
-
-func newHarness(t testing.TB, change ...func(*web.Options)) *harness {
-	t.Helper()
-	h := &harness{brain: newBrain(), events: &recorder{}, dir: t.TempDir()}
-	for name, content := range map[string]string{"fcos/vmlinuz": "kernel", "fcos/initrd.img": "initrd", "web/index.html": "<p>index", "x.efi": "MZ", "a b/c&d": "odd", "empty": ""} {
-		h.file(t, name, content)
-	}
-	tree, err := assets.OpenTree(h.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = tree.Close() })
-	loaders, err := assets.NewLoaders(assets.LoaderOptions{Dirs: []string{h.dir}, SystemDirs: []string{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	machines, roles := machine.NewRegistry(0), bootfile.NewRoles()
-	h.options = web.Options{
-		Planner: h.brain, Configurer: h.brain, Assets: tree, Machines: machines, Roles: roles, Recorder: h.events,
-		Files:   &bootfile.Space{Loaders: loaders, Planner: h.brain, Assets: tree, Machines: machines, Roles: roles},
-		Logger:  slog.New(slog.DiscardHandler),
-		BaseURL: func(netip.AddrPort) string { return "http://10.0.0.254:8080" },
-	}
-	for _, f := range change {
-		f(&h.options)
-	}
-	srv, err := web.New(h.options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.handler = srv.Handler()
-	return h
-}
-
-func (h *harness) file(t testing.TB, name, content string) {
-	t.Helper()
-	name = filepath.Join(h.dir, name)
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// get asks as a machine at 10.0.0.7; headers are pairs.
-func (h *harness) get(method, target string, headers ...string) *http.Response {
-	r := httptest.NewRequest(method, target, nil)
-	r.RemoteAddr = "10.0.0.7:3333"
-	r.Host = "evil.example"
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	w := httptest.NewRecorder()
-	h.handler.ServeHTTP(w, r)
-	return w.Result()
-}
-
-func body(t testing.TB, r *http.Response) string {
-	t.Helper()
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
 
 func TestPaths(t *testing.T) {
 	h := newHarness(t)
@@ -219,6 +67,8 @@ func TestPaths(t *testing.T) {
 		{"/m/" + hyphen + "//x.efi", 200, "application/efi", "MZ"},
 		{"/m/" + hyphen + "/autoexec.ipxe", 200, text, "script for 52:54:00:00:00:01 52:54:00:00:00:01" + by},
 		{"/m/" + hyphen + "/grub.cfg", 200, text, "…linux '/assets/fcos/vmlinuz'"},
+		{"/grub/grub.cfg", 200, text, boot.Trampoline},
+		{"/grub/", 404, text, "404 not found: there is no such file\n"},
 		{"/m/" + hyphen + "/assets/fcos/vmlinuz", 200, "application/octet-stream", "kernel"},
 		{"/m/" + hyphen + "/missing.efi", 404, text, "404 not found: there is no such file\n"},
 		{"/m/" + hyphen + "/../../x.efi", 404, text, "404 page not found\n"},
@@ -528,122 +378,6 @@ func TestNewRefusesBadOptions(t *testing.T) {
 	}
 }
 
-// serve runs a real listener for the duration of the test and returns its address.
-func (h *harness) serve(t testing.TB) string {
-	t.Helper()
-	srv, err := web.New(h.options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := srv.Serve(ctx, l); err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	t.Cleanup(func() { stop(); wg.Wait() })
-	return l.Addr().String()
-}
-
-func TestServeLargeFile(t *testing.T) {
-	h := newHarness(t)
-	content := bytes.Repeat([]byte("0123456789abcdef"), (5<<20)/16)
-	h.file(t, "big", string(content))
-	addr := h.serve(t)
-	for _, part := range []string{"", "bytes=1000000-5000000"} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/assets/big?mac="+hyphen, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := content
-		if part != "" {
-			r.Header.Set("Range", part)
-			want = content[1000000:5000001]
-		}
-		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := body(t, response)
-		_ = response.Body.Close()
-		if got != string(want) || response.ContentLength != int64(len(want)) {
-			t.Errorf("range %q: got %d bytes, length %d, want %d", part, len(got), response.ContentLength, len(want))
-		}
-	}
-}
-
-// TestBrokenTransferIsRecorded breaks a connection in the middle of a file larger than all buffers.
-func TestBrokenTransferIsRecorded(t *testing.T) {
-	h := newHarness(t)
-	if err := os.Truncate(filepath.Join(h.dir, "fcos/vmlinuz"), 256<<20); err != nil {
-		t.Fatal(err)
-	}
-	addr := h.serve(t)
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Fprintf(conn, "GET /assets/fcos/vmlinuz?mac=%s HTTP/1.1\r\nHost: x\r\n\r\n", hyphen); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.Close()
-	for range 1000 {
-		if events := h.events.take(); len(events) == 1 {
-			e := events[0]
-			if e.Level != event.Warn || e.Error == "" || e.Total != 256<<20 || e.Bytes >= e.Total || !strings.Contains(e.Message, " % of it only") {
-				t.Errorf("event is %+v", e)
-			}
-			return
-		}
-		<-time.After(10 * time.Millisecond)
-	}
-	t.Error("no event was recorded")
-}
-
-func TestConnectionsAreBounded(t *testing.T) {
-	h := newHarness(t, func(o *web.Options) { o.MaxConns = 2 })
-	addr := h.serve(t)
-	ask := func(conn net.Conn) error {
-		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-			return err
-		}
-		if err := conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
-			return err
-		}
-		_, err := conn.Read(make([]byte, 1000))
-		return err
-	}
-	var conns []net.Conn
-	for range 3 {
-		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		conns = append(conns, conn)
-	}
-	for i, conn := range conns {
-		if err := ask(conn); (err == nil) != (i < 2) {
-			t.Errorf("connection %d of 2 allowed: %v", i+1, err)
-		}
-	}
-	_ = conns[0].Close()
-	if err := conns[2].SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conns[2].Read(make([]byte, 1000)); err != nil {
-		t.Errorf("the third connection after the first has gone: %v", err)
-	}
-}
-
 // FuzzPaths throws paths, queries and headers at the handler: no panic, no empty failure, no redirect, a length always, nothing hidden shown.
 func FuzzPaths(f *testing.F) {
 	h := newHarness(f)
@@ -676,42 +410,4 @@ func FuzzPaths(f *testing.F) {
 			t.Errorf("%q?%q with range %q: Content-Length is %q for %d bytes", path, query, ranges, length, len(text))
 		}
 	})
-}
-
-func BenchmarkIPXE(b *testing.B) {
-	h := newHarness(b)
-	r := httptest.NewRequest(http.MethodGet, "/ipxe?uuid=u&mac="+hyphen+"&domain=lab&hostname=n1&serial=s&arch=x86_64", nil)
-	r.RemoteAddr = "10.0.0.7:3333"
-	for b.Loop() {
-		h.handler.ServeHTTP(httptest.NewRecorder(), r)
-		h.events.take()
-	}
-}
-
-// BenchmarkAsset reads a file of 64 MiB over loopback.
-func BenchmarkAsset(b *testing.B) {
-	h := newHarness(b)
-	const size = 64 << 20
-	h.file(b, "big", strings.Repeat("x", size))
-	addr := h.serve(b)
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	reader := bufio.NewReaderSize(conn, 256<<10)
-	b.SetBytes(size)
-	for b.Loop() {
-		if _, err := io.WriteString(conn, "GET /assets/big HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-			b.Fatal(err)
-		}
-		response, err := http.ReadResponse(reader, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if n, err := io.Copy(io.Discard, response.Body); err != nil || n != size {
-			b.Fatalf("read %d bytes, %v", n, err)
-		}
-		h.events.take()
-	}
 }
