@@ -2,7 +2,6 @@ package event
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,12 +41,12 @@ func (l *Log) flush(ctx context.Context) {
 		return
 	}
 	for {
-		changed, ops := l.takeChanged()
-		if len(ops) == 0 {
+		changed, dropped := l.takeChanged()
+		if len(changed)+len(dropped) == 0 {
 			return
 		}
-		if _, err := l.store.Apply(ctx, ops...); err != nil {
-			l.putBack(changed)
+		if err := l.write(ctx, changed, dropped); err != nil {
+			l.putBack(changed, dropped)
 			l.metrics.flushFailed()
 			l.log.Error("writing timelines failed, they are kept in memory", "error", err)
 			return
@@ -55,43 +54,70 @@ func (l *Log) flush(ctx context.Context) {
 	}
 }
 
-// takeChanged marks timelines as written and returns what writes them. The encoding happens under the lock: a timeline has at most
-// MaxEvents small events, and MaxFlush bounds how many.
-func (l *Log) takeChanged() (changed []machine.MAC, ops []store.Op) {
+// takeChanged copies timelines that differ from the store and marks them as written. Nothing is encoded here: recording waits for the lock.
+func (l *Log) takeChanged() (changed []timeline, dropped []machine.MAC) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for mac, t := range l.timelines {
-		if len(ops) >= MaxFlush {
-			return changed, ops
+	for mac := range l.dirty {
+		if len(changed) == MaxFlush {
+			break
 		}
-		if !t.dirty {
-			continue
-		}
-		t.dirty = false
-		op, err := l.table.PutOp(key(mac), *t, store.Any())
-		if err != nil {
-			l.log.Error("a timeline cannot be written", "mac", mac, "error", err)
-			continue
-		}
-		changed, ops = append(changed, mac), append(ops, op)
+		delete(l.dirty, mac)
+		t := *l.timelines[mac]
+		t.Events = slices.Clone(t.Events)
+		changed = append(changed, t)
 	}
 	for mac := range l.dropped {
-		if len(ops) >= MaxFlush {
+		if len(dropped) == MaxFlush {
 			break
 		}
 		delete(l.dropped, mac)
-		changed, ops = append(changed, mac), append(ops, l.table.DeleteOp(key(mac), store.Any()))
+		dropped = append(dropped, mac)
 	}
-	return changed, ops
+	return changed, dropped
 }
 
-func (l *Log) putBack(changed []machine.MAC) {
+func (l *Log) write(ctx context.Context, changed []timeline, dropped []machine.MAC) error {
+	ops := make([]store.Op, 0, len(changed)+len(dropped))
+	for _, t := range changed {
+		op, err := l.encode(t)
+		if err != nil {
+			l.log.Error("a timeline cannot be written", "mac", t.MAC, "error", err)
+			continue
+		}
+		ops = append(ops, op)
+	}
+	for _, mac := range dropped {
+		ops = append(ops, l.table.DeleteOp(key(mac), store.Any()))
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	_, err := l.store.Apply(ctx, ops...)
+	return err
+}
+
+// encode shortens a timeline until it can be stored: texts of a hostile machine grow when they are escaped.
+func (l *Log) encode(t timeline) (store.Op, error) {
+	for {
+		op, err := l.table.PutOp(key(t.MAC), t, store.Any())
+		if err != nil || len(op.Value) <= MaxStored || len(t.Events) == 1 {
+			return op, err
+		}
+		t.Events = t.Events[(len(t.Events)+1)/2:]
+	}
+}
+
+func (l *Log) putBack(changed []timeline, dropped []machine.MAC) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, mac := range changed {
-		if t := l.timelines[mac]; t != nil {
-			t.dirty = true
-		} else {
+	for _, t := range changed {
+		if l.timelines[t.MAC] != nil {
+			l.dirty[t.MAC] = true
+		}
+	}
+	for _, mac := range dropped {
+		if l.timelines[mac] == nil {
 			l.dropped[mac] = true
 		}
 	}
@@ -105,9 +131,7 @@ func (l *Log) sweep() {
 	limit := l.now().Add(-Retention)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, t := range slices.Collect(maps.Values(l.timelines)) {
-		if t.last().Time.Before(limit) {
-			l.dropLocked(t)
-		}
+	for oldest := l.recent.Back(); oldest != nil && oldest.Value.(*timeline).last().Time.Before(limit); oldest = l.recent.Back() {
+		l.dropLocked(oldest.Value.(*timeline))
 	}
 }

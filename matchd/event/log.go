@@ -1,6 +1,8 @@
 package event
 
 import (
+	"cmp"
+	"container/list"
 	"context"
 	"fmt"
 	"log/slog"
@@ -8,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,13 +20,14 @@ import (
 
 // Bounds of a log.
 const (
-	MaxEvents      = 200                 // per machine; the oldest go first
-	MaxMachines    = 16384               // timelines kept; the machine heard of longest ago goes first
-	MaxMessage     = 4096                // bytes of a message or an error; what is longer is cut
-	MaxSubscribers = 64                  // at the same time
-	FlushInterval  = 2 * time.Second     // between writes to the store
-	MaxFlush       = 256                 // timelines per write
-	Retention      = 30 * 24 * time.Hour // a timeline without news for this long is dropped
+	MaxEvents      = 200                    // per machine; the oldest go first
+	MaxMachines    = 16384                  // timelines kept; the machine heard of longest ago goes first
+	MaxMessage     = 4096                   // bytes of a message or an error; what is longer is cut
+	MaxSubscribers = 64                     // at the same time
+	FlushInterval  = 5 * time.Second        // between writes to the store
+	MaxFlush       = 64                     // timelines per write
+	MaxStored      = store.MaxValueSize / 2 // bytes of a stored timeline; a longer one is stored without its oldest events
+	Retention      = 30 * 24 * time.Hour    // a timeline without news for this long is dropped
 	sweepInterval  = time.Hour
 )
 
@@ -46,6 +50,8 @@ type Log struct {
 	mu          sync.Mutex
 	seq         uint64
 	timelines   map[machine.MAC]*timeline
+	recent      *list.List           // of *timeline, the one with the newest event first
+	dirty       map[machine.MAC]bool // differ from the store
 	byUUID      map[string]machine.MAC
 	byHost      map[string]machine.MAC
 	dropped     map[machine.MAC]bool // evicted, still in the store
@@ -62,7 +68,7 @@ type timeline struct {
 	Profile  string      `json:"profile,omitempty"`
 	Events   []Event     `json:"events"` // ascending by Seq, never empty
 
-	dirty bool // differs from the store
+	element *list.Element // in Log.recent
 }
 
 func (t *timeline) last() *Event { return &t.Events[len(t.Events)-1] }
@@ -95,7 +101,7 @@ func NewLog(options Options) (*Log, error) {
 	l := &Log{
 		log: options.Logger, metrics: newMetrics(options.Registry), now: options.Now,
 		timelines: map[machine.MAC]*timeline{}, byUUID: map[string]machine.MAC{}, byHost: map[string]machine.MAC{},
-		dropped: map[machine.MAC]bool{}, subscribers: map[*subscriber]bool{},
+		recent: list.New(), dirty: map[machine.MAC]bool{}, dropped: map[machine.MAC]bool{}, subscribers: map[*subscriber]bool{},
 	}
 	if l.log == nil {
 		l.log = slog.Default()
@@ -114,17 +120,24 @@ func NewLog(options Options) (*Log, error) {
 	for _, problem := range listing.Problems {
 		l.log.Error("a timeline cannot be read and is left behind", "error", problem)
 	}
-	for _, row := range listing.Rows {
-		if t := row.Value; len(t.Events) > 0 && t.MAC != "" {
-			l.seq = max(l.seq, t.last().Seq)
-			l.timelines[t.MAC] = &t
-			l.indexLocked(&t)
-		}
+	l.adopt(listing.Rows)
+	return l, nil
+}
+
+// adopt takes over the timelines of the store, the one with the newest event as the most recent.
+func (l *Log) adopt(rows []store.Row[timeline]) {
+	rows = slices.DeleteFunc(rows, func(row store.Row[timeline]) bool { return len(row.Value.Events) == 0 || row.Value.MAC == "" })
+	slices.SortFunc(rows, func(a, b store.Row[timeline]) int { return cmp.Compare(a.Value.last().Seq, b.Value.last().Seq) })
+	for i := range rows {
+		t := &rows[i].Value
+		l.seq = t.last().Seq
+		l.timelines[t.MAC] = t
+		t.element = l.recent.PushFront(t)
+		l.indexLocked(t)
 	}
 	for len(l.timelines) > MaxMachines {
 		l.evictLocked()
 	}
-	return l, nil
 }
 
 // Record adds an event to its machine's timeline and hands it to all subscribers. It never waits. An event of no machine is handed on and
@@ -150,11 +163,19 @@ func (l *Log) Record(e Event) {
 	}
 }
 
+// clip bounds a text that may come from a machine, and keeps line breaks and tabs as its only control characters.
 func clip(s string) string {
-	if len(s) <= MaxMessage {
-		return s
+	cut := ""
+	if len(s) > MaxMessage {
+		s, cut = s[:MaxMessage], " …"
 	}
-	return strings.ToValidUTF8(s[:MaxMessage], "") + " …"
+	s = strings.ToValidUTF8(s, "")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}, s) + cut
 }
 
 func (l *Log) addLocked(e Event) {
@@ -164,6 +185,7 @@ func (l *Log) addLocked(e Event) {
 			l.evictLocked()
 		}
 		t = &timeline{MAC: e.MAC}
+		t.element = l.recent.PushFront(t)
 		l.timelines[e.MAC] = t
 		delete(l.dropped, e.MAC)
 	}
@@ -175,7 +197,8 @@ func (l *Log) addLocked(e Event) {
 	}
 	t.Events = append(t.Events, e)
 	t.learn(e)
-	t.dirty = true
+	l.recent.MoveToFront(t.element)
+	l.dirty[e.MAC] = true
 	l.indexLocked(t)
 }
 
@@ -207,19 +230,15 @@ func (l *Log) indexLocked(t *timeline) {
 
 // evictLocked drops the timeline that had no news for the longest time.
 func (l *Log) evictLocked() {
-	var oldest *timeline
-	for _, t := range l.timelines {
-		if oldest == nil || t.last().Seq < oldest.last().Seq {
-			oldest = t
-		}
-	}
-	if oldest != nil {
-		l.dropLocked(oldest)
+	if oldest := l.recent.Back(); oldest != nil {
+		l.dropLocked(oldest.Value.(*timeline))
 	}
 }
 
 func (l *Log) dropLocked(t *timeline) {
 	delete(l.timelines, t.MAC)
+	delete(l.dirty, t.MAC)
+	l.recent.Remove(t.element)
 	if l.byUUID[strings.ToLower(t.UUID)] == t.MAC {
 		delete(l.byUUID, strings.ToLower(t.UUID))
 	}

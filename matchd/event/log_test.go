@@ -179,6 +179,27 @@ func TestUnreadableTimelineIsLeftBehind(t *testing.T) {
 	}
 }
 
+// TestHostileTextsAreStored fills a timeline with what grows sixfold when it is escaped; its neighbours are written all the same.
+func TestHostileTextsAreStored(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	defer s.Close()
+	l := newLog(t, s)
+	stop := run(t, l)
+	for range event.MaxEvents {
+		l.Record(event.Event{MAC: mac, Stage: event.Failed, Error: strings.Repeat("<", event.MaxMessage)})
+	}
+	l.Record(event.Event{MAC: "52:54:00:00:00:02", Stage: event.Failed, Error: "a\x00b\xffc\nd"})
+	stop()
+	again := newLog(t, s)
+	hostile, found := again.Timeline(string(mac))
+	if !found || len(hostile.Events) == 0 || len(hostile.Events) == event.MaxEvents {
+		t.Errorf("found %v with %d events", found, len(hostile.Events))
+	}
+	if got, found := again.Timeline("52:54:00:00:00:02"); !found || got.Events[0].Error != "abc\nd" {
+		t.Errorf("found %v: %q", found, got.Events[0].Error)
+	}
+}
+
 // TestWriteFailureKeepsTimelines closes the store under the log: nothing is lost in memory.
 func TestWriteFailureKeepsTimelines(t *testing.T) {
 	s := openStore(t, t.TempDir())
@@ -254,6 +275,15 @@ func TestRecordConcurrently(t *testing.T) {
 	stop()
 	if n := len(l.Machines()); n != 20 {
 		t.Errorf("%d machines", n)
+	}
+}
+
+// BenchmarkRecordStrangers records for ever new machines, as a flood of made-up addresses would.
+func BenchmarkRecordStrangers(b *testing.B) {
+	l := newLog(b, nil)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		l.Record(event.Event{MAC: machine.MAC(fmt.Sprintf("02:00:%08x", i)), Stage: event.Seen})
 	}
 }
 
