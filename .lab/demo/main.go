@@ -74,6 +74,9 @@ func run(ctx context.Context, name string, serial bool) error {
 		return err
 	}
 	defer seg.Close()
+	if err := seg.Router(); err != nil {
+		return err
+	}
 	s, err := server.Start(ctx, seg.Namespace, server.Options{Dir: dir, Site: server.Site(f, mac, "demo"), Config: server.Subnet})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -86,7 +87,15 @@ func TestProxyHTTP(t *testing.T) {
 
 func proxied(t *testing.T, f machine.Firmware) {
 	l := newLab(t)
-	dnsmasq, err := reference.Dnsmasq(l.ctx, l.seg, l.dir, "--dhcp-option=3,10.77.0.1")
+	// The DHCP server is another host, as in most networks that have one already.
+	host, err := l.seg.Host("dnsmasq")
+	if err != nil {
+		l.Fatal(err)
+	}
+	if err := host.IP("addr", "add", "10.77.0.3/24", "dev", "eth0"); err != nil {
+		l.Fatal(err)
+	}
+	dnsmasq, err := reference.Dnsmasq(l.ctx, host, "eth0", netip.MustParseAddr("10.77.0.3"), l.dir)
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -96,7 +105,6 @@ func proxied(t *testing.T, f machine.Firmware) {
 		}
 		dnsmasq.Stop()
 	})
-	// One host, two servers on one port: dnsmasq binds the address, matchd must share.
 	l.start(server.Options{Site: server.Site(f, mac1, "db"), Config: "dhcp:\n  interfaces:\n    - {name: lan0, mode: proxy}\n"})
 	m := l.powerOn(machine.Spec{Firmware: f, MAC: mac1, UUID: uuid1, Serial: "LAB1"})
 	r := l.result(m)

@@ -78,6 +78,9 @@ func newLab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(seg.Close)
+	if err := seg.Router(); err != nil {
+		t.Fatal(err)
+	}
 	return &lab{T: t, ctx: ctx, dir: t.ArtifactDir(), seg: seg}
 }
 

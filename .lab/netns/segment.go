@@ -19,6 +19,7 @@ type Segment struct {
 
 	mu    sync.Mutex
 	hosts []*Namespace
+	ends  []func()
 	ports int
 }
 
@@ -90,12 +91,21 @@ func (s *Segment) port() string {
 	return strconv.Itoa(s.ports)
 }
 
+func (s *Segment) onClose(end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends = append(s.ends, end)
+}
+
 // Close ends the segment and its hosts.
 func (s *Segment) Close() {
 	s.mu.Lock()
-	hosts := s.hosts
-	s.hosts = nil
+	hosts, ends := s.hosts, s.ends
+	s.hosts, s.ends = nil, nil
 	s.mu.Unlock()
+	for _, end := range ends {
+		end()
+	}
 	for _, h := range hosts {
 		h.Close()
 	}

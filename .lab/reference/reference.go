@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,18 +22,18 @@ import (
 	"github.com/matchd/matchd/lab/process"
 )
 
-// Dnsmasq starts dnsmasq on the segment's bridge as a plain DHCP server with the given
-// range; more options may follow. It returns when the server answers.
-func Dnsmasq(ctx context.Context, seg *netns.Segment, dir string, options ...string) (*process.Process, error) {
-	addr := seg.Addr.Addr().As4()
+// Dnsmasq starts dnsmasq as a plain DHCP server on a host's interface, for the /24 of the
+// host's address there; more options may follow. It returns when the server answers.
+func Dnsmasq(ctx context.Context, host *netns.Namespace, iface string, own netip.Addr, dir string, options ...string) (*process.Process, error) {
+	addr := own.As4()
 	prefix := fmt.Sprintf("%d.%d.%d.", addr[0], addr[1], addr[2])
 	args := append([]string{
 		"--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--user=root", "--port=0", "--no-ping",
-		"--pid-file=", "--dhcp-authoritative", "--interface=" + netns.Bridge, "--bind-dynamic",
+		"--pid-file=", "--dhcp-authoritative", "--interface=" + iface, "--bind-dynamic",
 		"--dhcp-leasefile=" + filepath.Join(dir, "dnsmasq.leases"),
 		"--dhcp-range=" + prefix + "100," + prefix + "200,255.255.255.0,12h",
 	}, options...)
-	p, err := process.Start(seg.Namespace, process.Options{Name: "dnsmasq", Guard: true, LogFile: filepath.Join(dir, "dnsmasq.log")}, "dnsmasq", args...)
+	p, err := process.Start(host, process.Options{Name: "dnsmasq", Guard: true, LogFile: filepath.Join(dir, "dnsmasq.log")}, "dnsmasq", args...)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +87,7 @@ func Start(ctx context.Context, seg *netns.Segment, f machine.Firmware, dir, con
 	if loader != "" {
 		options = append(options, "--dhcp-boot=tag:!ipxe,"+loader)
 	}
-	if s.dnsmasq, err = Dnsmasq(ctx, seg, dir, options...); err != nil {
+	if s.dnsmasq, err = Dnsmasq(ctx, seg.Namespace, netns.Bridge, seg.Addr.Addr(), dir, options...); err != nil {
 		s.web.Close()
 		return nil, err
 	}

@@ -39,6 +39,9 @@ func boot(t *testing.T, f machine.Firmware) {
 		t.Fatal(err)
 	}
 	defer seg.Close()
+	if err := seg.Router(); err != nil {
+		t.Fatal(err)
+	}
 	server, err := reference.Start(ctx, seg, f, t.ArtifactDir(), config)
 	if err != nil {
 		t.Fatal(err)
