@@ -270,9 +270,25 @@ func TestTellsWhatItSaw(t *testing.T) {
 	if got := log.stages(); !slices.Equal(got, []event.Stage{event.Seen, event.Offered, event.Leased}) {
 		t.Fatalf("timeline %v", got)
 	}
+	if first := log.events[0]; first.Attrs["interface"] != "eth0" || first.Attrs["nic"] != "" {
+		t.Errorf("seen %+v", first)
+	}
 	offered, leased := log.events[1], log.events[2]
 	if offered.Attrs[event.AttrFile] != "m/52-54-00-00-00-01/snponly.efi" || offered.Attrs[event.AttrAddress] != "10.0.0.100" ||
 		leased.Attrs[event.AttrAddress] != "10.0.0.100" || leased.MAC != testMAC || leased.Peer != "0.0.0.0" {
 		t.Errorf("offered %+v\nleased %+v", offered, leased)
+	}
+}
+
+func TestTellsOfIPXE(t *testing.T) {
+	log := &timeline{}
+	h := newHandler(t, dhcp.Options{Recorder: log})
+	p := pxeDiscover()
+	p.Options[77] = []byte("iPXE")
+	p.Options[175] = []byte{0x13, 1, 1, 0x24, 1, 1, 0xb1, 5, 1, 0x80, 0x86, 0x10, 0x0e, 0xeb, 3, 1, 21, 1}
+	via := dhcp.Arrival{Link: link(dhcp.Proxy)}
+	h.Handle(context.Background(), &via, p.ToBytes())
+	if len(log.events) != 2 || log.events[0].Attrs["nic"] != "8086:100e" || log.events[0].Attrs["ipxe_version"] != "1.21.1" {
+		t.Errorf("timeline %+v", log.events)
 	}
 }

@@ -262,6 +262,7 @@ func probeAddresses(t *testing.T) {
 	prober := dhcp.NewProber(dhcp.ProberOptions{})
 	for addr, want := range map[string]bool{
 		"10.0.0.1":   true,  // the server answers
+		"10.0.0.77":  true,  // this is us
 		"10.0.0.222": false, // nobody does
 		"10.99.0.1":  false, // not a network of ours
 	} {

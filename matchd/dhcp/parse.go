@@ -36,7 +36,7 @@ const (
 	guidLength    = 17   // option 97: type and UUID, RFC 4578 section 2.3
 	ethernetMTU   = 1500 // where the interface does not tell
 	hwtypeEther   = 1    // of the header's htype field
-	maxPacketSize = 4096 // of what we read; jumbo frames carry no DHCP
+	maxPacketSize = 2048 // of what we read; no client sends more than an Ethernet frame
 )
 
 // Query is what one packet from a client says.

@@ -60,7 +60,11 @@ func (p *Prober) InUse(ctx context.Context, addr netip.Addr) bool {
 		p.results.WithLabelValues("skipped").Inc()
 		return false
 	}
-	iface := attachedTo(addr)
+	iface, own := attachedTo(addr)
+	if own { // nobody answers ARP for it on our side
+		p.results.WithLabelValues("own").Inc()
+		return true
+	}
 	if iface == nil {
 		p.results.WithLabelValues("unreachable").Inc()
 		return false
@@ -81,19 +85,23 @@ func (p *Prober) InUse(ctx context.Context, addr netip.Addr) bool {
 	return used
 }
 
-// attachedTo returns the Ethernet interface whose network holds addr; nil if there is none.
-func attachedTo(addr netip.Addr) *net.Interface {
+// attachedTo returns the Ethernet interface whose network holds addr, nil if there is none, and whether addr is our own.
+func attachedTo(addr netip.Addr) (found *net.Interface, own bool) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	for i := range interfaces {
 		link, err := lookup(Interface{Name: interfaces[i].Name})
-		if err == nil && len(link.Hardware) == len(etherBroadcast) && link.onLink(addr) {
-			return &interfaces[i]
+		if err != nil {
+			continue
+		}
+		own = own || link.owns(addr)
+		if found == nil && len(link.Hardware) == len(etherBroadcast) && link.onLink(addr) {
+			found = &interfaces[i]
 		}
 	}
-	return nil
+	return found, own
 }
 
 func askOwner(ctx context.Context, iface *net.Interface, addr netip.Addr) (bool, error) {

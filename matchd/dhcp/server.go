@@ -18,7 +18,7 @@ const (
 	// that are waited for together are written together.
 	Workers = 128
 	// QueueLength is how many packets wait for a worker; more are dropped, and their clients ask again.
-	QueueLength = 1024
+	QueueLength = 4096
 	// ReceiveBuffer is what the kernel is asked to keep per socket, bytes.
 	ReceiveBuffer = 4 << 20
 	// RefreshInterval is how often the addresses of our interfaces are read anew.

@@ -17,7 +17,9 @@ const (
 	attrFirmware  = "firmware_client"
 	attrInterface = "interface"
 	attrLoader    = "loader"
+	attrNIC       = "nic"
 	attrRelay     = "relay"
+	attrVersion   = "ipxe_version"
 )
 
 func (x *exchange) record(e event.Event) {
@@ -37,6 +39,12 @@ func (x *exchange) seen(ctx context.Context) {
 	}
 	if x.q.Relay.IsValid() {
 		attrs[attrRelay] = x.q.Relay.String()
+	}
+	ipxe := readFeatures(x.q.Packet.Options[175])
+	for key, value := range map[string]string{attrNIC: ipxe.nic(), attrVersion: ipxe.version()} {
+		if value != "" {
+			attrs[key] = value
+		}
 	}
 	e := event.Event{Stage: event.Seen, Message: "asks to boot as " + x.q.client(), Attrs: attrs}
 	if arch := attrs[attrArch]; arch != "" {

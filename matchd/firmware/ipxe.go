@@ -83,7 +83,6 @@ func (r *run) chained(ctx context.Context, location string, data []byte, depth i
 // interpreter runs one script.
 type interpreter struct {
 	*run
-	ctx      context.Context //nolint:containedctx // lives as long as the script's run
 	location string
 	depth    int
 	settings map[string]string
@@ -98,7 +97,7 @@ func (r *run) script(ctx context.Context, location string, text []byte, depth in
 		return
 	}
 	r.stepOf(actorIPXE, "runs %s", location)
-	in := &interpreter{run: r, ctx: ctx, location: location, depth: depth, settings: r.ipxeSettings()}
+	in := &interpreter{run: r, location: location, depth: depth, settings: r.ipxeSettings()}
 	in.lines = strings.Split(string(text), "\n")
 	line := 0
 	for range maxCommands {
@@ -106,7 +105,7 @@ func (r *run) script(ctx context.Context, location string, text []byte, depth in
 			r.fail("the script %s ends without booting anything", location)
 			return
 		}
-		next, ok := in.command(in.lines[line], line)
+		next, ok := in.command(ctx, in.lines[line], line)
 		if in.done {
 			return
 		}
@@ -156,7 +155,7 @@ func (in *interpreter) expand(s string) string {
 }
 
 // command runs one line and returns the next one. Its parts stand between || and &&, from left to right.
-func (in *interpreter) command(line string, number int) (next int, ok bool) {
+func (in *interpreter) command(ctx context.Context, line string, number int) (next int, ok bool) {
 	line = strings.TrimSpace(line)
 	if line == "" || line[0] == '#' || line[0] == ':' {
 		return number + 1, true
@@ -175,7 +174,7 @@ func (in *interpreter) command(line string, number int) (next int, ok bool) {
 		if !run {
 			continue
 		}
-		jump, success := in.part(strings.Fields(in.expand(word)))
+		jump, success := in.part(ctx, strings.Fields(in.expand(word)))
 		ok = success
 		if jump >= 0 {
 			next = jump
@@ -203,7 +202,7 @@ func splitParts(line string) []string {
 }
 
 // part runs one command; jump is the line to go on at, or -1.
-func (in *interpreter) part(words []string) (jump int, ok bool) {
+func (in *interpreter) part(ctx context.Context, words []string) (jump int, ok bool) {
 	if len(words) == 0 {
 		return -1, true
 	}
@@ -230,11 +229,11 @@ func (in *interpreter) part(words []string) (jump int, ok bool) {
 		in.done = true
 		in.fail("the script %s waits and asks again", in.location)
 	case "chain":
-		return -1, in.chainCommand(operands)
+		return -1, in.chainCommand(ctx, operands)
 	case "kernel", "initrd":
-		return -1, in.image(words[0], operands)
+		return -1, in.image(ctx, words[0], operands)
 	case "boot":
-		return -1, in.bootCommand(operands)
+		return -1, in.bootCommand(ctx, operands)
 	case "exit", "sanboot", "poweroff", "reboot":
 		in.finish(words)
 	default:
@@ -271,27 +270,27 @@ func (in *interpreter) absolute(location string) string {
 	return u.String()
 }
 
-func (in *interpreter) chainCommand(operands []string) bool {
+func (in *interpreter) chainCommand(ctx context.Context, operands []string) bool {
 	if len(operands) == 0 {
 		return false
 	}
 	location := in.absolute(operands[0])
-	data, err := in.fetch(in.ctx, location, ipxeTFTP)
+	data, err := in.fetch(ctx, location, ipxeTFTP)
 	if err != nil {
 		in.stepOf(actorIPXE, "cannot load %s: %v", location, err)
 		return false
 	}
 	in.done = true
-	in.chained(in.ctx, location, data, in.depth+1)
+	in.chained(ctx, location, data, in.depth+1)
 	return true
 }
 
-func (in *interpreter) image(command string, operands []string) bool {
+func (in *interpreter) image(ctx context.Context, command string, operands []string) bool {
 	if len(operands) == 0 {
 		return false
 	}
 	location := in.absolute(operands[0])
-	if _, err := in.fetch(in.ctx, location, ipxeTFTP); err != nil {
+	if _, err := in.fetch(ctx, location, ipxeTFTP); err != nil {
 		in.stepOf(actorIPXE, "cannot load %s: %v", location, err)
 		return false
 	}
@@ -304,8 +303,8 @@ func (in *interpreter) image(command string, operands []string) bool {
 	return true
 }
 
-func (in *interpreter) bootCommand(operands []string) bool {
-	if len(operands) > 0 && !in.image("kernel", operands) || in.kernel == "" {
+func (in *interpreter) bootCommand(ctx context.Context, operands []string) bool {
+	if len(operands) > 0 && !in.image(ctx, "kernel", operands) || in.kernel == "" {
 		return false
 	}
 	in.done = true
