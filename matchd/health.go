@@ -13,6 +13,7 @@ import (
 	"github.com/matchd/matchd/assets"
 	"github.com/matchd/matchd/matchd/dhcp"
 	"github.com/matchd/matchd/matchd/doctor"
+	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/site"
 )
 
@@ -203,3 +204,6 @@ func firstLine(s string) string {
 	}
 	return line
 }
+
+// Timeline returns a machine's timeline; see [event.Log.Timeline].
+func (s *Server) Timeline(name string) (event.Timeline, bool) { return s.events.Timeline(name) }

@@ -65,6 +65,8 @@ type Server struct {
 
 	siteMetrics *siteMetrics
 
+	dhcpOptions dhcp.Options
+
 	dhcp  *dhcp.Server // nil: DHCP is off
 	tftp  *tftp.Server
 	web   *web.Server
@@ -243,23 +245,32 @@ func (s *Server) buildAdmin() error {
 
 func (s *Server) buildDHCP(recorder dhcp.Recorder) error {
 	interfaces, err := s.cfg.dhcpInterfaces()
-	if err != nil || len(interfaces) == 0 {
+	if err != nil {
 		return err
 	}
 	subnets, _, err := s.cfg.dhcpSubnets()
 	if err != nil {
 		return err
 	}
-	options := dhcp.Options{
+	s.dhcpOptions = dhcp.Options{
 		Interfaces: interfaces, Subnets: subnets, ProxyOffer: dhcp.ProxyOffer(s.cfg.ProxyOffer),
-		Booter: s.planner, Registry: s.machines, Recorder: recorder, Log: s.log, Metrics: s.metrics,
+		Booter: s.planner, Registry: s.machines, Recorder: recorder, Log: s.log,
 	}
 	if s.pool != nil {
-		options.Addresser = s.pool
+		s.dhcpOptions.Addresser = s.pool
 	}
+	if len(interfaces) == 0 {
+		return nil
+	}
+	options := s.dhcpOptions
+	options.Metrics = s.metrics
 	s.dhcp, err = dhcp.New(options)
 	return err
 }
+
+// DHCPHandler returns what would answer DHCP packets, without sockets: for tests and for playing a boot. It decides, leases and records as
+// the server itself does.
+func (s *Server) DHCPHandler() (*dhcp.Handler, error) { return dhcp.NewHandler(s.dhcpOptions) }
 
 // Addrs returns the addresses bound.
 func (s *Server) Addrs() Addrs {
