@@ -38,6 +38,9 @@ func newProgram(name, source string) (*program, error) {
 	if err != nil {
 		return nil, templateReport(name, source, err)
 	}
+	if err := checkCalls(name, source, tmpl); err != nil {
+		return nil, err
+	}
 	p := &program{tmpl: tmpl, source: source, texts: make(map[*byte]int)}
 	for _, t := range tmpl.Templates() {
 		if t.Tree == nil || t.Root == nil {
