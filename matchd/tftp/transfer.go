@@ -201,6 +201,7 @@ func (t *transfer) finished(file *bootfile.File, w *wire, err error) {
 	switch {
 	case err == nil:
 		t.count(outcomeSent)
+		t.log(slog.LevelInfo, "tftp", "bytes", delivered, "took", took, "mac", e.MAC)
 		m.seconds.Observe(took.Seconds())
 		if !t.request.netascii {
 			e.Total = file.Size
@@ -216,6 +217,7 @@ func (t *transfer) finished(file *bootfile.File, w *wire, err error) {
 		return
 	default:
 		t.count(outcomeAborted)
+		t.log(slog.LevelWarn, "tftp", "bytes", delivered, "took", took, "mac", e.MAC, "error", err)
 		e.Level, e.Error, e.Total = event.Warn, err.Error(), file.Size
 		e.Message = "did not get all of " + file.Name + " by TFTP"
 	}

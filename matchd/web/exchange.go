@@ -189,7 +189,7 @@ func (x *exchange) fail(what string, err error) {
 		x.refuse(http.StatusServiceUnavailable, "the client went away\n")
 	case fault.Is(err, fault.NotFound):
 		x.record(event.Event{Stage: event.NotMatched, Level: event.Warn, Message: what + " refused: " + err.Error()})
-		x.notFound("404 not found: no group and profile of this site has a " + what + " for this machine\n")
+		x.notFound("404 not found: nothing on this site gives this machine its " + what + "\n")
 	case errors.As(err, &report):
 		x.record(event.Event{Stage: event.ConfigRefused, Level: event.Alarm, Message: what + " cannot be rendered; the machine was told to ask again", Error: err.Error()})
 		x.refuse(http.StatusServiceUnavailable, "503 not ready: the "+what+" of this machine cannot be rendered; its timeline says why\n")
@@ -223,9 +223,14 @@ func (x *exchange) finish() {
 	if !logger.Enabled(x.ctx(), level) {
 		return
 	}
-	logger.LogAttrs(x.ctx(), level, "http", slog.String("method", x.r.Method), slog.String("path", x.path), slog.Int("status", x.w.status),
-		slog.Int64("bytes", x.w.bytes), slog.Duration("took", took), slog.String("peer", x.peer.String()), slog.String("mac", x.mac.String()),
-		slog.Any("error", x.w.err))
+	attrs := []slog.Attr{
+		slog.String("method", x.r.Method), slog.String("path", x.path), slog.Int("status", x.w.status), slog.Int64("bytes", x.w.bytes),
+		slog.Duration("took", took), slog.String("peer", x.peer.String()), slog.String("mac", x.mac.String()),
+	}
+	if x.w.err != nil {
+		attrs = append(attrs, slog.Any("error", x.w.err))
+	}
+	logger.LogAttrs(x.ctx(), level, "http", attrs...)
 }
 
 // response notes what was answered. It passes files on to the kernel: its ReadFrom ends at the connection's, which knows sendfile.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -48,8 +49,13 @@ func (s *Server) report(x *exchange) {
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxReport))
-	if err != nil {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
 		x.refuse(http.StatusRequestEntityTooLarge, "413 content too large: a report has at most 65536 bytes\n")
+		return
+	case err != nil:
+		x.refuse(http.StatusBadRequest, "400 bad request: the report did not arrive whole\n")
 		return
 	}
 	e := event.Event{Stage: stage, Message: reportText(body, "the machine reports: "+x.labels["state"]), Bytes: int64(len(body))}
