@@ -132,7 +132,7 @@ func (p *Plan) ipxeExit() string {
 	return "exit 1\n"
 }
 
+var echoEscapes = strings.NewReplacer("${", "$ {", "||", "| |", "&&", "& &", "\n", " ", "\r", " ")
+
 // echoSafe keeps a text from being expanded or cut by iPXE: it knows variables and, as words, command separators.
-func echoSafe(s string) string {
-	return strings.NewReplacer("${", "$ {", "||", "| |", "&&", "& &", "\n", " ", "\r", " ").Replace(s)
-}
+func echoSafe(s string) string { return echoEscapes.Replace(s) }
