@@ -58,7 +58,7 @@ generate: ## run code generation
 
 install: build ## install binary, unit and example configuration under PREFIX and /etc
 	install -D -m 0755 bin/matchd $(DESTDIR)$(PREFIX)/bin/matchd
-	install -D -m 0644 examples/matchd.service $(DESTDIR)/etc/systemd/system/matchd.service
+	install -D -m 0644 examples/matchd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/matchd.service
 	@test -e $(DESTDIR)/etc/matchd/matchd.yaml || install -D -m 0644 examples/matchd.yaml $(DESTDIR)/etc/matchd/matchd.yaml
 
 clean: ## remove what was built; downloads and guests stay in .cache
