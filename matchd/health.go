@@ -43,8 +43,16 @@ type Health struct {
 	NotReady     []string         `json:"not_ready,omitempty"` // why /readyz is 503
 	Revision     uint64           `json:"revision"`            // that is served
 	SiteProblems []string         `json:"site_problems,omitempty"`
-	LeftOut      []string         `json:"left_out,omitempty"` // records that cannot be decoded
-	Findings     []doctor.Finding `json:"findings"`           // of matchd doctor, at start
+	LeftOut      []string         `json:"left_out,omitempty"`           // records that cannot be decoded
+	OtherServers []OtherServer    `json:"other_dhcp_servers,omitempty"` // found at start on interfaces in server mode
+	Findings     []doctor.Finding `json:"findings"`                     // of matchd doctor, at start
+}
+
+// OtherServer is another DHCP server on an interface that this one serves.
+type OtherServer struct {
+	Interface string     `json:"interface"`
+	Server    netip.Addr `json:"server"`
+	Offered   netip.Addr `json:"offered,omitzero"` // the address it would give; none: it is a proxy
 }
 
 // notReady says why machines may be served wrongly or not at all; empty: all is well.
@@ -68,6 +76,11 @@ func (s *Server) healthReport(context.Context) any {
 		report.Revision = uint64(snapshot.Revision)
 		for _, problem := range snapshot.Problems {
 			report.LeftOut = append(report.LeftOut, problem.Error())
+		}
+	}
+	if s.dhcp != nil {
+		for _, other := range s.dhcp.Others() {
+			report.OtherServers = append(report.OtherServers, OtherServer{other.Interface, other.Server, other.Offered})
 		}
 	}
 	s.health.mu.Lock()
