@@ -15,13 +15,13 @@ import (
 
 // check looks at what the files say together.
 func (r *reading) check(ctx context.Context) {
-	documents := r.checkDocuments(ctx)
+	r.checkDocuments(ctx)
 	byID := make(map[string]*profiles.Profile, len(r.site.Profiles))
 	for i := range r.site.Profiles {
 		byID[r.site.Profiles[i].Value.ID] = &r.site.Profiles[i].Value
 	}
 	for i := range r.site.Profiles {
-		r.checkProfile(ctx, &r.site.Profiles[i], documents)
+		r.checkProfile(ctx, &r.site.Profiles[i])
 	}
 	ids := make([]string, 0, len(byID))
 	for id := range byID {
@@ -39,20 +39,19 @@ func (r *reading) check(ctx context.Context) {
 		if len(group.Value.Snippets) == 0 {
 			continue
 		}
-		complete := r.checkSnippets(group.Value.Snippets, documents, group.problem)
+		complete := r.checkSnippets(group.Value.Snippets, group.problem)
 		// Many groups share a composition: it is tried once.
 		key := group.Value.Profile + " " + strings.Join(group.Value.Snippets, " ")
 		if profile != nil && complete && !composed[key] {
 			composed[key] = true
-			r.compose(ctx, profile, group.Value.Snippets, documents, group.problem)
+			r.compose(ctx, profile, group.Value.Snippets, group.problem)
 		}
 	}
 	r.checkSelectors()
 }
 
-// checkDocuments renders what needs no machine's data, and returns the documents by kind and name.
-func (r *reading) checkDocuments(ctx context.Context) map[string]*render.Document {
-	documents := make(map[string]*render.Document, len(r.site.Templates))
+// checkDocuments renders what needs no machine's data, and finds which documents can be used.
+func (r *reading) checkDocuments(ctx context.Context) {
 	for i := range r.site.Templates {
 		template := &r.site.Templates[i]
 		document := r.read[documentKey{template.Value.Kind, template.Value.Name, sha256.Sum256(template.Value.Content)}]
@@ -61,15 +60,14 @@ func (r *reading) checkDocuments(ctx context.Context) map[string]*render.Documen
 			r.fail(template.File, "")
 			continue
 		}
-		documents[template.File] = document
+		r.usable[template.File] = document
 	}
-	return documents
 }
 
 // problemAt makes a problem of an object's field.
 type problemAt func(field, what string) Problem
 
-func (r *reading) checkProfile(ctx context.Context, profile *Object[profiles.Profile], documents map[string]*render.Document) {
+func (r *reading) checkProfile(ctx context.Context, profile *Object[profiles.Profile]) {
 	references := [...]struct {
 		field, name string
 		kind        profiles.Kind
@@ -81,28 +79,28 @@ func (r *reading) checkProfile(ctx context.Context, profile *Object[profiles.Pro
 	complete := true
 	for _, ref := range references {
 		if ref.name != "" {
-			found := r.checkReference(ref.field, ref.kind, ref.name, documents, profile.problem)
+			found := r.checkReference(ref.field, ref.kind, ref.name, profile.problem)
 			complete = complete && (found || ref.kind != profiles.Ignition)
 		}
 	}
-	if r.checkSnippets(profile.Value.Snippets, documents, profile.problem) && complete {
-		r.compose(ctx, &profile.Value, nil, documents, profile.problem)
+	if r.checkSnippets(profile.Value.Snippets, profile.problem) && complete {
+		r.compose(ctx, &profile.Value, nil, profile.problem)
 	}
 }
 
-func (r *reading) checkSnippets(names []string, documents map[string]*render.Document, at problemAt) bool {
+func (r *reading) checkSnippets(names []string, at problemAt) bool {
 	complete := true
 	for i, name := range names {
-		found := r.checkReference(fmt.Sprintf("snippets[%d]", i), profiles.Ignition, name, documents, at)
+		found := r.checkReference(fmt.Sprintf("snippets[%d]", i), profiles.Ignition, name, at)
 		complete = complete && found
 	}
 	return complete
 }
 
 // checkReference reports whether a template that can be used has that name; one that is not there at all is a problem.
-func (r *reading) checkReference(field string, kind profiles.Kind, name string, documents map[string]*render.Document, at problemAt) bool {
+func (r *reading) checkReference(field string, kind profiles.Kind, name string, at problemAt) bool {
 	file := string(kind) + "/" + name
-	if documents[file] != nil {
+	if r.usable[file] != nil {
 		return true
 	}
 	if r.failed[file] {
@@ -120,13 +118,13 @@ func (r *reading) checkReference(field string, kind profiles.Kind, name string, 
 
 // compose merges the documents of a config that is the same for all machines. Each document is good by itself here; whether they
 // are so together is seen now and not when a machine asks.
-func (r *reading) compose(ctx context.Context, profile *profiles.Profile, snippets []string, documents map[string]*render.Document, at problemAt) {
+func (r *reading) compose(ctx context.Context, profile *profiles.Profile, snippets []string, at problemAt) {
 	if profile.IgnitionID == "" {
 		return
 	}
-	composition := render.Composition{Base: documents[string(profiles.Ignition)+"/"+profile.IgnitionID], Version: profile.IgnitionVersion}
+	composition := render.Composition{Base: r.usable[string(profiles.Ignition)+"/"+profile.IgnitionID], Version: profile.IgnitionVersion}
 	for _, name := range slices.Concat(profile.Snippets, snippets) {
-		composition.Snippets = append(composition.Snippets, documents[string(profiles.Ignition)+"/"+name])
+		composition.Snippets = append(composition.Snippets, r.usable[string(profiles.Ignition)+"/"+name])
 	}
 	if composition.Base == nil || slices.Contains(composition.Snippets, nil) || !composition.Static() {
 		return

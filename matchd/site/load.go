@@ -64,6 +64,7 @@ type reading struct {
 	named    map[string]string // "profiles/web" → "profiles/web.yaml"
 	failed   map[string]bool   // "profiles/web": the file is there, but could not be read
 	read     map[documentKey]*render.Document
+	usable   map[string]*render.Document // by file; what is wrong by itself is left out
 	files    int
 	digest   hash.Hash
 }
@@ -76,7 +77,7 @@ func (l *loader) load(dir string) (*Site, error) {
 	defer root.Close()
 	r := &reading{
 		loader: l, root: root, site: &Site{Dir: dir}, digest: sha256.New(),
-		named: map[string]string{}, failed: map[string]bool{}, read: map[documentKey]*render.Document{},
+		named: map[string]string{}, failed: map[string]bool{}, read: map[documentKey]*render.Document{}, usable: map[string]*render.Document{},
 	}
 	if err := r.all(); err != nil {
 		return nil, err
@@ -217,9 +218,9 @@ func (r *reading) file(dir, name string) {
 	r.digest.Write(data)
 	switch dir {
 	case groupsDir:
-		loadObject(r, &r.site.Groups, file, data, func(g *groups.Group) (*string, func() error) { return &g.ID, g.Validate })
+		loadObject(r, &r.site.Groups, textFile{file, data}, func(g *groups.Group) (*string, func() error) { return &g.ID, g.Validate })
 	case profilesDir:
-		loadObject(r, &r.site.Profiles, file, data, func(p *profiles.Profile) (*string, func() error) { return &p.ID, p.Validate })
+		loadObject(r, &r.site.Profiles, textFile{file, data}, func(p *profiles.Profile) (*string, func() error) { return &p.ID, p.Validate })
 	default:
 		r.template(profiles.Kind(dir), name, data)
 	}
@@ -262,10 +263,16 @@ func plainError(err error) string {
 	return err.Error()
 }
 
+// textFile is a file that was read.
+type textFile struct {
+	name string
+	data []byte
+}
+
 // loadObject decodes and validates a group or a profile. identify returns its id and its Validate method.
-func loadObject[T any](r *reading, list *[]Object[T], file string, data []byte, identify func(*T) (*string, func() error)) {
-	d := &decoder{file: file, source: data}
-	object := Object[T]{File: file, source: data}
+func loadObject[T any](r *reading, list *[]Object[T], from textFile, identify func(*T) (*string, func() error)) {
+	d := &decoder{file: from.name, source: from.data}
+	object := Object[T]{File: from.name, source: from.data}
 	root := d.parse()
 	switch {
 	case root != nil:
@@ -275,7 +282,7 @@ func loadObject[T any](r *reading, list *[]Object[T], file string, data []byte, 
 	}
 	object.places = d.places
 	id, validate := identify(&object.Value)
-	name := withoutExtension(path.Base(file))
+	name := withoutExtension(path.Base(from.name))
 	if len(d.problems.Problems) == 0 {
 		if *id != "" && *id != name {
 			r.site.Warnings = append(r.site.Warnings, object.problem("id", fmt.Sprintf("the id is %q, after the file's name, and not %q", name, *id)))
@@ -285,13 +292,13 @@ func loadObject[T any](r *reading, list *[]Object[T], file string, data []byte, 
 			field, _, _ := strings.Cut(err.Error(), ": ")
 			d.problems.add(object.problem(field, err.Error()))
 		}
-		if other := r.named[withoutExtension(file)]; other != "" {
+		if other := r.named[withoutExtension(from.name)]; other != "" {
 			d.add(nil, fmt.Sprintf("%q is there already: %s", name, other))
 		}
-		r.named[withoutExtension(file)] = file
+		r.named[withoutExtension(from.name)] = from.name
 	}
 	if len(d.problems.Problems) > 0 {
-		r.fail(file, "")
+		r.fail(from.name, "")
 		for _, problem := range d.problems.Problems {
 			r.problems.add(problem)
 		}
