@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/fstest"
 
 	"github.com/matchd/matchd/assets"
 	"github.com/matchd/matchd/groups"
@@ -27,6 +28,9 @@ const (
 	node   machine.MAC = "52:54:00:00:00:01"
 	hyphen string      = "52-54-00-00-00-01"
 )
+
+// loaderDigest is the SHA-256 of "MZ", the network boot program of these tests.
+const loaderDigest = "9b8db510ef42b8ed54a3712636fda55a4f8cfcd5493e20b74ab00cd4f3979f2d"
 
 // brain is a planner and configurer of functions.
 type brain struct {
@@ -108,7 +112,10 @@ func newHarness(t testing.TB, change ...func(*web.Options)) *harness {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = tree.Close() })
-	loaders, err := assets.NewLoaders(assets.LoaderOptions{Dirs: []string{h.dir}, SystemDirs: []string{}})
+	loaders, err := assets.NewLoaders(assets.LoaderOptions{SystemDirs: []string{}, Embedded: fstest.MapFS{
+		"x.efi":        {Data: []byte("MZ")},
+		"loaders.json": {Data: []byte(`[{"file": "x.efi", "size": 2, "sha256": "` + loaderDigest + `"}]`)},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
