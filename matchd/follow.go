@@ -39,26 +39,33 @@ func (s *Server) followSite(ctx context.Context) error {
 	if s.cfg.Site == "" {
 		return nil
 	}
-	return site.Watch(ctx, s.cfg.Site, site.WatchOptions{Logger: s.log}, func(loaded *site.Site, err error) {
-		result := "refused"
-		if err == nil {
-			result, err = s.applySite(ctx, loaded)
+	return site.Watch(ctx, s.cfg.Site, site.WatchOptions{Logger: s.log}, func(loaded *site.Site, err error) error {
+		if err != nil {
+			s.tellSite("refused", err)
+			return nil // only an edit mends it
 		}
+		result, err := s.applySite(ctx, loaded)
 		if ctx.Err() != nil {
-			return
+			return nil
 		}
-		s.health.setSite(err)
-		s.siteMetrics.loads.WithLabelValues(result).Inc()
-		s.siteMetrics.ok.Set(0)
-		if err == nil {
-			s.siteMetrics.ok.Set(1)
-			return
-		}
-		s.log.Error("the site has problems and is not applied, the last good state is served", "site", s.cfg.Site, "problems", strings.Count(err.Error(), "\n")+1)
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			s.log.Error("site: " + line)
-		}
+		s.tellSite(result, err)
+		return err // to be tried again
 	})
+}
+
+// tellSite says in health, metrics and log what became of the site that was read last.
+func (s *Server) tellSite(result string, err error) {
+	s.health.setSite(err)
+	s.siteMetrics.loads.WithLabelValues(result).Inc()
+	if err == nil {
+		s.siteMetrics.ok.Set(1)
+		return
+	}
+	s.siteMetrics.ok.Set(0)
+	s.log.Error("the site has problems and is not applied, the last good state is served", "site", s.cfg.Site, "problems", strings.Count(err.Error(), "\n")+1)
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		s.log.Error("site: " + line)
+	}
 }
 
 // applySite makes the site what is served, as one revision.

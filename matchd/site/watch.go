@@ -37,8 +37,8 @@ type WatchOptions struct {
 // nil when ctx ends.
 //
 // Calls of deliver do not overlap. A burst of changes, such as a git pull, is one call; a reading that gives what the one before gave
-// is none. The directory may be replaced, be a symbolic link to another one at every look, or be away for a while.
-func Watch(ctx context.Context, dir string, options WatchOptions, deliver func(*Site, error)) error {
+// is none, unless deliver returned an error: then the site is read and delivered again at the next poll. The directory may be replaced, be a symbolic link to another one at every look, or be away for a while.
+func Watch(ctx context.Context, dir string, options WatchOptions, deliver func(*Site, error) error) error {
 	w := &watcher{dir: dir, options: options.withDefaults(), loader: newLoader(), deliver: deliver}
 	notifier, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -117,7 +117,7 @@ type watcher struct {
 	dir     string
 	options WatchOptions
 	loader  *loader
-	deliver func(*Site, error)
+	deliver func(*Site, error) error
 	refresh func() // renews subscriptions; may be nil
 
 	stamp     [sha256.Size]byte // of the files that were read last
@@ -212,9 +212,12 @@ func (w *watcher) hand(site *Site, err error) {
 	default:
 		fingerprint = "failed " + err.Error()
 	}
-	if fingerprint != w.delivered {
-		w.delivered = fingerprint
-		w.deliver(site, err)
+	if fingerprint == w.delivered {
+		return
+	}
+	w.delivered = fingerprint
+	if w.deliver(site, err) != nil {
+		w.delivered, w.stamp = "", [sha256.Size]byte{} // the next look finds a change
 	}
 }
 

@@ -35,8 +35,9 @@ type simulated struct {
 	dir    string
 	events chan struct{}
 
-	mu  sync.Mutex
-	got []news
+	mu   sync.Mutex
+	got  []news
+	fail error // what deliver returns
 }
 
 func simulate(t *testing.T, test func(*simulated)) {
@@ -46,10 +47,11 @@ func simulate(t *testing.T, test func(*simulated)) {
 		put(t, s.dir, "groups/a.yaml", "profile: p\n")
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &watcher{dir: s.dir, options: WatchOptions{Logger: slog.New(slog.DiscardHandler)}.withDefaults(), loader: newLoader()}
-		w.deliver = func(site *Site, err error) {
+		w.deliver = func(site *Site, err error) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.got = append(s.got, news{site, err})
+			return s.fail
 		}
 		done := make(chan error)
 		go func() { done <- w.run(ctx, s.events) }()
@@ -114,6 +116,28 @@ func TestWatchDoesNotWaitForEver(t *testing.T) {
 			s.pass(DefaultQuiet / 2)
 		}
 		s.want("after the longest delay", 2)
+	})
+}
+
+func TestWatchDeliversAgainWhatCouldNotBeTaken(t *testing.T) {
+	simulate(t, func(s *simulated) {
+		failing := func(err error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.fail = err
+		}
+		failing(errors.New("the disk is full"))
+		put(t, s.dir, "groups/b.yaml", "profile: p\nselector: {os: b}\n")
+		s.event()
+		s.pass(DefaultQuiet)
+		s.want("when it was not taken", 2)
+		s.pass(DefaultPoll + DefaultQuiet)
+		s.want("a poll later", 3)
+		failing(nil)
+		s.pass(DefaultPoll + DefaultQuiet)
+		s.want("when it was taken", 4)
+		s.pass(10 * DefaultPoll)
+		s.want("afterwards", 4)
 	})
 }
 
@@ -229,11 +253,12 @@ func TestWatchForReal(t *testing.T) {
 	delivered := make(chan news)
 	done := make(chan error, 1)
 	go func() {
-		done <- Watch(ctx, dir, WatchOptions{Quiet: time.Millisecond, Poll: time.Hour}, func(site *Site, err error) {
+		done <- Watch(ctx, dir, WatchOptions{Quiet: time.Millisecond, Poll: time.Hour}, func(site *Site, err error) error {
 			select {
 			case delivered <- news{site, err}:
 			case <-ctx.Done():
 			}
+			return nil
 		})
 	}()
 	until := func(what string, good func(*Site) bool) {
