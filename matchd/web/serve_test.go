@@ -87,7 +87,7 @@ func (k *kernel) ReadFrom(r io.Reader) (int64, error) {
 // TestFilesReachTheKernel holds that a file arrives at the connection in the form that net sends without copying: nothing may wrap it.
 func TestFilesReachTheKernel(t *testing.T) {
 	h := newHarness(t)
-	for _, target := range []string{"/assets/fcos/vmlinuz", "/m/" + hyphen + "/x.efi"} {
+	for _, target := range []string{"/assets/fcos/vmlinuz", "/m/" + hyphen + "/assets/fcos/vmlinuz"} {
 		k := &kernel{ResponseRecorder: httptest.NewRecorder()}
 		h.handler.ServeHTTP(k, httptest.NewRequest(http.MethodGet, target, nil))
 		if k.files == 0 || k.Body.Len() == 0 {
