@@ -85,8 +85,12 @@ func checkArrow(t *testing.T, from, to string, fromRoom int) {
 	}
 }
 
+// checkOwner leaves matchdtest alone: it is a client of everything.
 func checkOwner(t *testing.T, from, imported string) {
 	t.Helper()
+	if from == "matchd/matchdtest" {
+		return
+	}
 	for dependency, allowed := range owners {
 		if imported != dependency && !strings.HasPrefix(imported, dependency+"/") {
 			continue

@@ -31,8 +31,6 @@ var errProblem = errors.New("problems were found")
 // usageError marks an error in the command line.
 type usageError struct{ error }
 
-func (e usageError) Unwrap() error { return e.error }
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the program at once, should an orderly stop hang.
@@ -47,16 +45,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	var usage usageError
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case errors.Is(err, errProblem):
-		return exitProblem
-	case errors.As(err, &usage):
+	}
+	if usage := (usageError{}); errors.As(err, &usage) {
 		fmt.Fprintf(stderr, "matchd: %v\nSee 'matchd help'.\n", err)
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "matchd: %v\n", err)
+	if !errors.Is(err, errProblem) {
+		fmt.Fprintf(stderr, "matchd: %v\n", err)
+	}
 	return exitProblem
 }
