@@ -48,6 +48,8 @@ type Handler struct {
 	recorder   Recorder
 	log        *slog.Logger
 	metrics    *metrics
+	refusals   limiter
+	failures   limiter
 }
 
 // Outgoing is a reply on its way.

@@ -47,8 +47,8 @@ func (o ProxyOffer) style(q *Query) Style {
 	case Offer4011:
 		return Pointer
 	}
-	// EDK2 before 2019 drops a proxy offer that names a file, HP's and others want port 4011, and BIOS ROMs and iPXE are
-	// happy with the file (FIRMWARE facts 12, 27).
+	// Older EDK2 never keeps a proxy offer with option 43 (PxeBcCacheDhcp4Offer of 2015 counts before it caches), others want
+	// port 4011 as well, and BIOS ROMs and iPXE are happy with the file (FIRMWARE facts 12, 27).
 	traits, _ := q.Boot.Machine.Arch.Traits()
 	if q.Boot.IPXE || !q.Boot.Machine.HasArch || traits.Platform != machine.EFI {
 		return Whole

@@ -25,11 +25,12 @@ const maxOthers = 16
 type Other struct {
 	Interface string
 	Server    netip.Addr // its option 54, else the sender
-	Offered   netip.Addr // the address that it would give; the zero Addr for a proxy
+	Offered   netip.Addr // the address that it would give
 }
 
-// Search broadcasts a DISCOVER on an interface, from a hardware address made up for this, and returns who offered something. We
-// ourselves do not hear it, because a frame sent by a raw socket is not delivered on its own interface. It needs CAP_NET_RAW.
+// Search broadcasts a DISCOVER on an interface, from a hardware address made up for this, and returns who offered an address. It asks
+// as a plain client, so that it appears in no boot server's inventory; proxies stay silent. We ourselves do not hear it, because a frame
+// sent by a raw socket is not delivered on its own interface. It needs CAP_NET_RAW.
 func Search(ctx context.Context, interfaceName string) ([]Other, error) {
 	link, err := lookup(Interface{Name: interfaceName})
 	if err != nil {
@@ -69,9 +70,7 @@ func searchPacket() ([]byte, dhcpv4.TransactionID) {
 	xid := dhcpv4.TransactionID(random[6:])
 	p := &dhcpv4.DHCPv4{
 		OpCode: dhcpv4.OpcodeBootRequest, HWType: hwtypeEther, ClientHWAddr: hw, TransactionID: xid, Flags: 0x8000,
-		Options: dhcpv4.Options{
-			53: {byte(dhcpv4.MessageTypeDiscover)}, 55: {1, 3, 6, 51, 54}, 60: []byte(classPXE + ":Arch:00000:UNDI:002001"), 93: {0, 0},
-		},
+		Options: dhcpv4.Options{53: {byte(dhcpv4.MessageTypeDiscover)}, 55: {1, 3, 6, 51, 54}},
 	}
 	d := datagram{
 		from: netip.AddrPortFrom(netip.IPv4Unspecified(), ClientPort), to: netip.AddrPortFrom(broadcast, ServerPort),
@@ -94,7 +93,7 @@ func readOffer(frame []byte, xid dhcpv4.TransactionID) (Other, bool) {
 	if !other.Server.IsValid() {
 		other.Server = from
 	}
-	return other, true
+	return other, other.Offered.IsValid()
 }
 
 // searchOthers looks for other servers on every interface where we mean to be the only one.
@@ -114,17 +113,11 @@ func (s *Server) searchOthers(ctx context.Context) {
 
 // found reports other servers as loudly as two servers on one network deserve.
 func (s *Server) found(name string, others []Other) {
-	servers := 0
 	for _, other := range others {
-		if !other.Offered.IsValid() { // a proxy gives no addresses
-			s.handler.log.Warn("another PXE proxy answers here, firmware will take either", "interface", name, "server", other.Server)
-			continue
-		}
-		servers++
 		s.handler.log.Error("ANOTHER DHCP SERVER gives addresses on an interface in server mode: switch one of the two off, or set this interface to proxy",
 			"interface", name, "server", other.Server, "offered", other.Offered)
 	}
-	s.handler.metrics.others.WithLabelValues(name).Set(float64(servers))
+	s.handler.metrics.others.WithLabelValues(name).Set(float64(len(others)))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.others = append(s.others, others...)

@@ -228,6 +228,9 @@ func (s *Server) refresh(ctx context.Context, ports []*port) {
 			if err != nil {
 				link = &Link{Name: old.Name, Index: old.Index, MTU: old.MTU, Hardware: old.Hardware, Mode: old.Mode}
 			}
+			if link.Index != old.Index {
+				s.handler.log.Error("the interface was removed and made anew, DHCP no longer hears it: restart matchd", "interface", link.Name)
+			}
 			p.link.Store(link)
 		}
 	}

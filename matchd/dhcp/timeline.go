@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/matchd/matchd/matchd/boot"
 	"github.com/matchd/matchd/matchd/event"
@@ -21,6 +23,27 @@ const (
 	attrRelay     = "relay"
 	attrVersion   = "ipxe_version"
 )
+
+// linesPerSecond bounds the log of each kind of trouble: a whole rack may meet it at once, and anybody can make up packets. Timeline and
+// metrics have everything.
+const linesPerSecond = 50
+
+// limiter lets some lines through in each second.
+type limiter struct {
+	mu     sync.Mutex
+	second int64
+	lines  int
+}
+
+func (l *limiter) allow(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if second := now.Unix(); second != l.second {
+		l.second, l.lines = second, 0
+	}
+	l.lines++
+	return l.lines <= linesPerSecond
+}
 
 func (x *exchange) record(e event.Event) {
 	e.MAC, e.UUID = x.q.Boot.Machine.MAC, x.q.Boot.Machine.UUID
@@ -125,6 +148,9 @@ func (x *exchange) refused(ctx context.Context, d *boot.Decision) {
 		Stage: event.Refused, Level: event.Warn, Message: d.Reason,
 		Attrs: map[string]string{attrArch: x.q.archText(), attrFirmware: x.q.client()},
 	})
+	if !x.refusals.allow(time.Now()) {
+		return
+	}
 	x.log.LogAttrs(ctx, slog.LevelWarn, "boot refused", slog.String("mac", x.q.Boot.Machine.MAC.String()),
 		slog.String("arch", x.q.archText()), slog.String("client", x.q.client()), slog.String("reason", d.Reason))
 }
@@ -132,6 +158,9 @@ func (x *exchange) refused(ctx context.Context, d *boot.Decision) {
 // failed is our own failure: the client hears nothing and will ask again.
 func (x *exchange) failed(ctx context.Context, what string, err error) {
 	x.record(event.Event{Stage: event.Error, Level: event.Alarm, Message: what, Error: err.Error()})
+	if !x.failures.allow(time.Now()) {
+		return
+	}
 	x.log.LogAttrs(ctx, slog.LevelError, what, slog.String("mac", x.q.Boot.Machine.MAC.String()),
 		slog.String("interface", x.via.Link.Name), slog.Any("error", err))
 }
