@@ -88,8 +88,7 @@ func (l Listener) taken(s socket, by owner) Finding {
 	switch {
 	case by.name == "matchd":
 		f.Severity = Info
-		f.What = fmt.Sprintf("a running %s has it", by)
-		f.Next = "nothing, if that is the daemon you mean; a second one cannot start beside it"
+		f.What = fmt.Sprintf("a running %s has it; a second one cannot start beside it", by)
 	case l.PerInterface:
 		f.Severity = Warn
 		f.Next = "make sure it serves other interfaces than these, or stop it: two programs would answer the same machines"
