@@ -175,6 +175,7 @@ func TestModes(t *testing.T) {
 		{"relayed, proxy", dhcp.Proxy, "", true, "", "boot"},
 		{"relayed, subnet decides", dhcp.Proxy, dhcp.Serve, true, "address", "both"},
 		{"relayed, proxy's subnet", dhcp.Serve, dhcp.Proxy, true, "", "boot"},
+		{"relayed, server without subnet", dhcp.Serve, "", true, "", ""},
 		{"relayed, off", dhcp.Serve, dhcp.Off, true, "", ""},
 	}
 	for _, tt := range tests {

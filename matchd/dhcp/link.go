@@ -3,6 +3,7 @@ package dhcp
 import (
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // Link is one of our network interfaces as it is at the moment. It is not changed after it was made.
@@ -94,15 +95,13 @@ func (h *Handler) locate(q *Query, via *Arrival) scope {
 }
 
 func (h *Handler) behindRelay(q *Query, via *Arrival) scope {
-	s := scope{mode: Proxy, server: via.Link.address(via.Dest, netip.Prefix{})}
+	s := scope{mode: via.Link.Mode, server: via.Link.address(via.Dest, netip.Prefix{})}
 	link := q.Relay
 	if q.Link.IsValid() {
 		link = q.Link
 	}
 	if subnet := h.subnetOf(link); subnet != nil {
 		s.mode, s.subnets = subnet.mode(), []*Subnet{subnet}
-	} else if via.Link.Mode == Off {
-		s.mode = Off
 	}
 	s.id = s.server
 	if q.Override.IsValid() && s.mode == Serve { // a relay passes on port 67, never 4011
@@ -124,7 +123,7 @@ func (h *Handler) subnetOf(addr netip.Addr) *Subnet {
 func (h *Handler) onLink(link *Link) []*Subnet {
 	var found []*Subnet
 	for _, addr := range link.Addrs {
-		if subnet := h.subnetOf(addr.Addr()); subnet != nil {
+		if subnet := h.subnetOf(addr.Addr()); subnet != nil && !slices.Contains(found, subnet) {
 			found = append(found, subnet)
 		}
 	}

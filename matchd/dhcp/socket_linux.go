@@ -80,8 +80,6 @@ func (s *Server) bind(link *Link, number uint16) (*port, error) {
 	}
 	p.conn = conn.(*net.UDPConn)
 	p.link.Store(link)
-	// The kernel may grant less; then bursts lose packets earlier, which the clients' retries make good.
-	_ = p.conn.SetReadBuffer(ReceiveBuffer)
 	return p, nil
 }
 
@@ -92,6 +90,10 @@ func prepare(fd int, device string) error {
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
 		return os.NewSyscallError("setsockopt SO_BROADCAST", err)
+	}
+	// CAP_NET_ADMIN may pass net.core.rmem_max. Without, the kernel grants less: bursts lose packets earlier, which clients make good.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, ReceiveBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, ReceiveBuffer)
 	}
 	return os.NewSyscallError("setsockopt IP_PKTINFO", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1))
 }
