@@ -27,12 +27,12 @@ unit: ## run the Go tests with the race detector
 	$(GO) test -race ./...
 
 smoke: build setup ## boot six machines
-	cd .lab && $(GO) test -count=1 -timeout 20m -run Smoke ./...
+	cd .lab && $(GO) test -count=1 -timeout 20m -v -run Smoke ./e2e
 
 test: loaders unit smoke ## run every Go test and the smoke set of boots
 
 e2e: build setup ## run every boot and every kill loop
-	cd .lab && $(GO) test -count=1 -timeout 60m ./...
+	cd .lab && $(GO) test -count=1 -p 1 -timeout 60m -v ./...
 
 demo: build setup ## boot one machine: FIRMWARE=bios|uefi|http|secureboot|arm64
 	@cd .lab && $(GO) run ./demo -firmware '$(or $(FIRMWARE),bios)'

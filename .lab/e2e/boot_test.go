@@ -69,6 +69,32 @@ func TestSmokeARM64(t *testing.T) {
 	}
 }
 
+// proxyMode is the configuration beside another DHCP server.
+const proxyMode = "dhcp:\n  interfaces:\n    - {name: lan0, mode: proxy}\n"
+
+// dnsmasq starts a DHCP server that knows nothing of boots, on another host, as in most
+// networks that matchd comes to.
+func (l *lab) dnsmasq() {
+	l.Helper()
+	host, err := l.seg.Host("dnsmasq")
+	if err == nil {
+		err = host.IP("addr", "add", "10.77.0.3/24", "dev", "eth0")
+	}
+	if err != nil {
+		l.Fatal(err)
+	}
+	p, err := reference.Dnsmasq(l.ctx, host, "eth0", netip.MustParseAddr("10.77.0.3"), l.dir)
+	if err != nil {
+		l.Fatal(err)
+	}
+	l.Cleanup(func() {
+		if l.Failed() {
+			l.Logf("dnsmasq:\n%s", p.Tail(40, "  dnsmasq: "))
+		}
+		p.Stop()
+	})
+}
+
 // TestSmokeProxy: dnsmasq gives the address and knows nothing of boots, matchd only adds
 // the boot. OVMF is the picky case: it must be told twice and go to port 4011 in between.
 func TestSmokeProxy(t *testing.T) {
@@ -87,25 +113,8 @@ func TestProxyHTTP(t *testing.T) {
 
 func proxied(t *testing.T, f machine.Firmware) {
 	l := newLab(t)
-	// The DHCP server is another host, as in most networks that have one already.
-	host, err := l.seg.Host("dnsmasq")
-	if err != nil {
-		l.Fatal(err)
-	}
-	if err := host.IP("addr", "add", "10.77.0.3/24", "dev", "eth0"); err != nil {
-		l.Fatal(err)
-	}
-	dnsmasq, err := reference.Dnsmasq(l.ctx, host, "eth0", netip.MustParseAddr("10.77.0.3"), l.dir)
-	if err != nil {
-		l.Fatal(err)
-	}
-	l.Cleanup(func() {
-		if l.Failed() {
-			l.Logf("dnsmasq:\n%s", dnsmasq.Tail(40, "  dnsmasq: "))
-		}
-		dnsmasq.Stop()
-	})
-	l.start(server.Options{Site: server.Site(f, mac1, "db"), Config: "dhcp:\n  interfaces:\n    - {name: lan0, mode: proxy}\n"})
+	l.dnsmasq()
+	l.start(server.Options{Site: server.Site(f, mac1, "db"), Config: proxyMode})
 	m := l.powerOn(machine.Spec{Firmware: f, MAC: mac1, UUID: uuid1, Serial: "LAB1"})
 	r := l.result(m)
 	timeline := l.configured(m, r, "db")
@@ -166,27 +175,44 @@ func TestTwoMachines(t *testing.T) {
 		"groups/node-web.json":   server.Group("node-web", "uefi", "web", map[string]string{"uuid": uuid2}),
 		"groups/node-other.json": server.Group("node-other", "bios", "other", nil),
 	}
-	l.start(server.Options{Site: site, Config: server.Subnet})
+	l.start(server.Options{Site: site, Config: server.Subnet + "      reservations:\n        - {mac: \"" + mac1 + "\", address: 10.77.0.50}\n"})
 	db := l.powerOn(machine.Spec{Firmware: machine.BIOS, MAC: mac1, UUID: uuid1})
 	web := l.powerOn(machine.Spec{Firmware: machine.UEFI, MAC: mac2, UUID: uuid2})
-	l.configured(db, l.result(db), "db")
+	dbResult := l.result(db)
+	l.configured(db, dbResult, "db")
+	if got := dbResult.Fact("address"); got != "10.77.0.50" {
+		l.Errorf("the machine with a reservation for 10.77.0.50 has %s", got)
+	}
 	l.configured(web, l.result(web), "web")
 }
 
-// TestUnmatchedBIOS and its sister: a machine that no group wants boots from its disk, as
+// TestUnmatchedBIOS and its sisters: a machine that no group wants boots from its disk, as
 // if matchd were not there.
 func TestUnmatchedBIOS(t *testing.T) {
-	unmatched(t, machine.BIOS, "disk/bios.img")
+	l := newLab(t)
+	l.start(server.Options{Site: server.Site(machine.BIOS, mac2, "db"), Config: server.Subnet})
+	l.fromDisk(machine.BIOS, "disk/bios.img")
 }
 
 // TestUnmatchedUEFI is the same with OVMF.
 func TestUnmatchedUEFI(t *testing.T) {
-	unmatched(t, machine.UEFI, "disk/uefi.img")
+	l := newLab(t)
+	l.start(server.Options{Site: server.Site(machine.UEFI, mac2, "db"), Config: server.Subnet})
+	l.fromDisk(machine.UEFI, "disk/uefi.img")
 }
 
-func unmatched(t *testing.T, f machine.Firmware, disk string) {
+// TestUnmatchedProxy is what happens to everybody else's machines when matchd is plugged
+// into a network that has worked without it.
+func TestUnmatchedProxy(t *testing.T) {
 	l := newLab(t)
-	l.start(server.Options{Site: server.Site(f, mac2, "db"), Config: server.Subnet})
+	l.dnsmasq()
+	l.start(server.Options{Site: server.Site(machine.BIOS, mac2, "db"), Config: proxyMode})
+	l.fromDisk(machine.BIOS, "disk/bios.img")
+}
+
+// fromDisk switches a machine on that must end up on its disk, and matchd must say why.
+func (l *lab) fromDisk(f machine.Firmware, disk string) {
+	l.Helper()
 	m := l.powerOn(machine.Spec{Firmware: f, MAC: mac1, UUID: uuid1, Disk: cache.Path(disk)})
 	ctx, cancel := context.WithTimeout(l.ctx, machine.Bound)
 	defer cancel()

@@ -62,8 +62,8 @@ func (f Firmware) qemu(dir string) (string, []string, error) {
 		return program, []string{"-machine", "pc,graphics=off", "-cpu", "max"}, nil
 	case UEFI, UEFIWithIPXE:
 	case HTTP:
-		// Without this OVMF tries PXE first, over IPv4 and IPv6, for a minute.
-		args = []string{"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n", "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"}
+		// Without this OVMF tries PXE first.
+		args = []string{"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"}
 	case SecureBoot:
 		machine, code, vars = "q35,smm=on", ovmf+"OVMF_CODE_4M.ms.fd", ovmf+"OVMF_VARS_4M.ms.fd"
 		args = []string{"-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"}
@@ -76,6 +76,8 @@ func (f Firmware) qemu(dir string) (string, []string, error) {
 	if f == ARM64 {
 		cpu = "cortex-a57"
 	}
+	// Nobody answers DHCPv6 here, and asking takes the firmware a minute and a half.
+	args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n")
 	own := filepath.Join(dir, "vars.fd")
 	content, err := os.ReadFile(vars)
 	if err != nil {
