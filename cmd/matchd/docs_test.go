@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,13 +30,9 @@ func TestDocs(t *testing.T) {
 	if err := os.Symlink(self, filepath.Join(bin, "matchd")); err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := 0
-	for _, file := range append(files, "../../README.md") {
-		for _, block := range consoleBlocks(t, file) {
+	for _, file := range documents(t) {
+		for _, block := range fencedBlocks(t, file, "console") {
 			found++
 			block.run(t, bin)
 		}
@@ -45,7 +42,22 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-func consoleBlocks(t *testing.T, file string) (blocks []console) {
+// documents are the files that a reader takes commands from.
+func documents(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples, err := filepath.Glob("../../examples/*/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(append(files, examples...), "../../README.md")
+}
+
+// fencedBlocks returns the blocks of one kind.
+func fencedBlocks(t *testing.T, file, kind string) (blocks []console) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -54,9 +66,9 @@ func consoleBlocks(t *testing.T, file string) (blocks []console) {
 	inside := false
 	for i, line := range strings.Split(string(text), "\n") {
 		switch trimmed := strings.TrimSpace(line); {
-		case trimmed == "```console":
+		case trimmed == "```"+kind:
 			inside = true
-			blocks = append(blocks, console{file: filepath.Base(file), line: i + 1})
+			blocks = append(blocks, console{file: strings.TrimPrefix(file, "../../"), line: i + 1})
 		case trimmed == "```":
 			inside = false
 		case inside:
@@ -84,6 +96,55 @@ func (c *console) run(t *testing.T, bin string) {
 		}
 		if missing := inOrder(output, c.text[i+1:end]); missing != "" {
 			t.Errorf("%s:%d: %s prints\n%s\nwithout %q where the document has it", c.file, c.line+1+i, command, output, missing)
+		}
+	}
+}
+
+// TestShellBlocks reads the blocks marked "sh", which change the host and are not run: their syntax must be a shell's, and the commands,
+// flags and make targets in them must exist.
+func TestShellBlocks(t *testing.T) {
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range documents(t) {
+		for _, block := range fencedBlocks(t, file, "sh") {
+			text := strings.Join(block.text, "\n")
+			if output, err := exec.CommandContext(t.Context(), "sh", "-n", "-c", text).CombinedOutput(); err != nil {
+				t.Errorf("%s:%d: %v: %s", block.file, block.line, err, output)
+			}
+			for i, line := range strings.Split(strings.ReplaceAll(text, "\\\n", "   "), "\n") {
+				line, _, _ = strings.Cut(line, " # ")
+				words := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "sudo "))
+				if len(words) > 1 && words[0] == "matchd" {
+					checkCommandLine(t, fmt.Sprintf("%s:%d", block.file, block.line+1+i), words[1:])
+				}
+				if len(words) > 1 && words[0] == "make" {
+					checkTargets(t, fmt.Sprintf("%s:%d", block.file, block.line+1+i), words[1:], string(makefile))
+				}
+			}
+		}
+	}
+}
+
+// checkCommandLine finds the command and reads its flags, without running it.
+func checkCommandLine(t *testing.T, where string, args []string) {
+	t.Helper()
+	command, rest, err := rootCommand().Find(args)
+	if err != nil || command.Name() == "matchd" {
+		t.Errorf("%s: there is no command %q: %v", where, args, err)
+		return
+	}
+	if err := command.ParseFlags(rest); err != nil {
+		t.Errorf("%s: %s: %v", where, command.CommandPath(), err)
+	}
+}
+
+func checkTargets(t *testing.T, where string, words []string, makefile string) {
+	t.Helper()
+	for _, target := range words {
+		if !strings.Contains(target, "=") && !strings.Contains(makefile, "\n"+target+":") {
+			t.Errorf("%s: the Makefile has no target %q", where, target)
 		}
 	}
 }
