@@ -80,14 +80,6 @@ func (b *bed) start(ctx context.Context, opts process.Options, ready func(contex
 	return p, nil
 }
 
-// printed waits for a line.
-func printed(text string) func(context.Context, *process.Process) error {
-	return func(ctx context.Context, p *process.Process) error {
-		_, err := p.Wait(ctx, text)
-		return err
-	}
-}
-
 // answers waits until a URL on the segment is answered with 200.
 func (b *bed) answers(url string) func(context.Context, *process.Process) error {
 	return func(ctx context.Context, p *process.Process) error {

@@ -88,5 +88,8 @@ func (l *lab) killInStorm(crowd *storm.Storm, opts server.Options, round int) {
 	s.Process.Kill()
 	cancel()
 	<-ended
+	if err := server.CheckStores(l.seg.Namespace, opts); err != nil {
+		l.Fatalf("after kill %d: %v", round, err)
+	}
 	l.Logf("kill %d: %d leases more, %d in all", round, crowd.Leases()-before, crowd.Leases())
 }

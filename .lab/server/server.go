@@ -166,6 +166,15 @@ func (s *Server) Timeline(ctx context.Context, machine string) (*Timeline, error
 	return &t, nil
 }
 
+// CheckStores lets `matchd store check` examine what a matchd that is not running left.
+func CheckStores(ns *netns.Namespace, opts Options) error {
+	binary, err := Binary()
+	if err != nil {
+		return err
+	}
+	return ns.Run(binary, "store", "check", "--config", filepath.Join(opts.Dir, "matchd.yaml"))
+}
+
 // Stop ends matchd as a service manager does and returns how it ended.
 func (s *Server) Stop() error {
 	err := s.Process.Stop()
