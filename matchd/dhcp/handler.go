@@ -34,6 +34,7 @@ const (
 	dropFailed      = "failed"
 	dropNoReply     = "no-reply-due"
 	dropQueue       = "queue-full"
+	dropBusy        = "busy"
 	dropPanic       = "panic"
 	dropSend        = "not-sent"
 )

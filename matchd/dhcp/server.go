@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
 	"github.com/matchd/matchd/matchd/fault"
 )
 
@@ -16,8 +18,9 @@ import (
 const (
 	// Workers answer packets. There are many more than processors, because a worker waits while its lease is written, and leases
 	// that are waited for together are written together.
-	Workers = 128
-	// QueueLength is how many packets wait for a worker; more are dropped, and their clients ask again.
+	Workers = 512
+	// QueueLength is how many packets wait for a worker; more are dropped, and their clients ask again. The second half of the queue
+	// is for clients that have an offer: finishing what was begun is worth more than beginning.
 	QueueLength = 4096
 	// ReceiveBuffer is what the kernel is asked to keep per socket, bytes.
 	ReceiveBuffer = 4 << 20
@@ -176,12 +179,23 @@ func (s *Server) open() ([]*port, error) {
 
 // enqueue hands a packet to the workers, or drops it when they are too far behind.
 func (s *Server) enqueue(j *job) {
+	if len(s.queue) >= QueueLength/2 && j.begins() {
+		s.handler.metrics.dropped(dropBusy)
+		s.jobs.Put(j)
+		return
+	}
 	select {
 	case s.queue <- j:
 	default:
 		s.handler.metrics.dropped(dropQueue)
 		s.jobs.Put(j)
 	}
+}
+
+// begins reports whether the packet is a DISCOVER, as far as that can be told without parsing it: clients send option 53 first.
+func (j *job) begins() bool {
+	const first = 240 // where options start
+	return j.length > first+2 && j.buffer[first] == 53 && j.buffer[first+2] == byte(dhcpv4.MessageTypeDiscover)
 }
 
 func (s *Server) work(ctx context.Context) {

@@ -127,6 +127,13 @@ func TestQueueIsBounded(t *testing.T) {
 	if length := metric(t, registry, "matchd_dhcp_queue_length"); length != dhcp.QueueLength {
 		t.Errorf("%v packets are queued", length)
 	}
+	before := metric(t, registry, "matchd_dhcp_dropped_total")
+	if _, err := conn.Write(pxeDiscover().ToBytes()); err != nil {
+		t.Fatal(err)
+	}
+	for metric(t, registry, "matchd_dhcp_dropped_total") == before { // whoever begins waits for those who began
+		runtime.Gosched()
+	}
 	close(gate)
 	if _, err := conn.Read(make([]byte, 2048)); err != nil {
 		t.Error(err)
