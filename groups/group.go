@@ -157,7 +157,10 @@ func (g *Group) Validate() error {
 		}
 	}
 	switch g.BootPolicy {
-	case "", BootAlways, BootOnce, BootApprove:
+	case "", BootAlways:
+	case BootOnce, BootApprove:
+		// Accepting it and booting always would reinstall machines that somebody believes to be safe.
+		errs = append(errs, fmt.Errorf("boot_policy: %s is not supported by this version, only always is", g.BootPolicy))
 	default:
 		errs = append(errs, fmt.Errorf("boot_policy: %q is none of always, once, approve", g.BootPolicy))
 	}

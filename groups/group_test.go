@@ -50,7 +50,8 @@ func TestValidate(t *testing.T) {
 		group groups.Group
 		want  []string // one piece of each expected line
 	}{
-		{"fine", groups.Group{ID: "a.b-c_d:1@x", Profile: "p", Selector: groups.Selector{"mac": "52-54-00-00-00-01", "zone": ""}, BootPolicy: groups.BootOnce}, nil},
+		{"fine", groups.Group{ID: "a.b-c_d:1@x", Profile: "p", Selector: groups.Selector{"mac": "52-54-00-00-00-01", "zone": ""}, BootPolicy: groups.BootAlways}, nil},
+		{"policies of a later version", groups.Group{ID: "a", Profile: "p", BootPolicy: groups.BootOnce}, []string{"boot_policy: once is not supported"}},
 		{"empty", groups.Group{}, []string{"id: is empty", "profile: a group needs"}},
 		{"escapes", groups.Group{ID: "../x", Profile: "a/b", Snippets: []string{"ok", ".."}}, []string{"id: ", "profile: ", "snippets[1]: "}},
 		{"long id", groups.Group{ID: strings.Repeat("a", 254), Profile: "p"}, []string{"id: has 254 bytes"}},

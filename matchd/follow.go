@@ -3,6 +3,7 @@ package matchd
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 
 // applyTimeout bounds one application of a site, until it is served.
 const applyTimeout = time.Minute
+
+// manyObjects is the size of a change after which memory is given back at once.
+const manyObjects = 1000
 
 // siteMetrics tell whether the site directory is what is served.
 type siteMetrics struct {
@@ -81,6 +85,9 @@ func (s *Server) applySite(ctx context.Context, loaded *site.Site) (result strin
 	}
 	if _, err := s.catalog.WaitFor(ctx, revision); err != nil {
 		return "refused", fmt.Errorf("the site is stored but not served: %w", err)
+	}
+	if changed >= manyObjects {
+		debug.FreeOSMemory() // reading that many files left garbage that is not needed again until the next such change
 	}
 	s.log.Info("the site is served", "site", s.cfg.Site, "revision", revision, "changed", changed, "content", loaded.Summary())
 	if changed == 0 {

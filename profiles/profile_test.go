@@ -16,7 +16,7 @@ func TestProfileValidate(t *testing.T) {
 			Kernel: "/assets/vmlinuz", Initrd: []string{"--name main http://example.com/initrd"},
 			Args: []string{"initrd=main", "coreos.inst.ignition_url=http://10.0.0.1/ignition?uuid=${uuid}&mac=${mac:hexhyp}"},
 		},
-		IgnitionVersion: "3.4.0", Config: profiles.ConfigInitrd, OS: profiles.Flatcar, Loader: profiles.LoaderShim,
+		IgnitionVersion: "3.4.0", Config: profiles.ConfigURL, OS: profiles.Flatcar, Loader: profiles.LoaderShim,
 	}
 	with := func(change func(*profiles.Profile)) profiles.Profile {
 		p := fine
@@ -44,7 +44,10 @@ func TestProfileValidate(t *testing.T) {
 		{"long command line", with(func(p *profiles.Profile) {
 			p.Boot.Args = strings.Split(strings.Repeat(strings.Repeat("a", 4000)+",", 17)+"b", ",")
 		}), []string{"boot.args: 68019 bytes"}},
-		{"words outside their list", with(func(p *profiles.Profile) { p.IgnitionVersion, p.Config, p.OS, p.Loader = "3.4", "usb", "debian", "lilo" }),
+		{"config modes of a later version", with(func(p *profiles.Profile) { p.Config = profiles.ConfigInitrd }), []string{"config: initrd is not supported"}},
+		{"words outside their list", with(func(p *profiles.Profile) {
+			p.IgnitionVersion, p.Config, p.OS, p.Loader = "3.4", "usb", "debian", "lilo"
+		}),
 			[]string{"ignition_version: ", "config: ", "os: ", "loader: "}},
 	}
 	for _, tt := range tests {

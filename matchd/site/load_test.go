@@ -110,7 +110,7 @@ func TestLoadObjects(t *testing.T) {
 profile: worker
 selector: {mac: 52-54-00-AA-BB-CC, os: installed}
 priority: 5
-boot_policy: once
+boot_policy: always
 snippets: [ntp.yaml]
 metadata:
   port: 8080
@@ -139,7 +139,7 @@ text
 	}
 	wantGroup := groups.Group{
 		ID: "node", Profile: "worker", Selector: groups.Selector{"mac": "52-54-00-AA-BB-CC", "os": "installed"}, Priority: 5,
-		BootPolicy: groups.BootOnce, Snippets: []string{"ntp.yaml"},
+		BootPolicy: groups.BootAlways, Snippets: []string{"ntp.yaml"},
 		Metadata: map[string]any{
 			"port": 8080.0, "list": []any{"a", 1.0, true, nil}, "nested": map[string]any{"deep": map[string]any{"er": "x"}}, "date": "2026-01-02",
 		},

@@ -25,6 +25,9 @@ const (
 // maxRereads is how often a site is read anew because it changed while it was being read.
 const maxRereads = 5
 
+// pollShare is how many times longer than one look the pause after it is at least: a large site is not worth a core.
+const pollShare = 100
+
 // WatchOptions of [Watch]; the zero value works.
 type WatchOptions struct {
 	Quiet    time.Duration // default DefaultQuiet
@@ -126,7 +129,7 @@ type watcher struct {
 
 // run reads and delivers until ctx ends. events tells of changes; nil: nobody does.
 func (w *watcher) run(ctx context.Context, events <-chan struct{}) error {
-	poll := time.NewTicker(w.options.Poll)
+	poll := time.NewTimer(w.options.Poll)
 	defer poll.Stop()
 	for {
 		if !w.load(ctx, events) {
@@ -139,7 +142,9 @@ func (w *watcher) run(ctx context.Context, events <-chan struct{}) error {
 			case <-events:
 				changed = true
 			case <-poll.C:
+				start := time.Now()
 				changed = w.look() != w.stamp
+				poll.Reset(max(w.options.Poll, time.Since(start)*pollShare))
 			}
 		}
 		if !w.settle(ctx, events) {
