@@ -191,3 +191,23 @@ func TestEveryReplyIsCounted(t *testing.T) {
 		}
 	}
 }
+
+// TestLogIsBounded: the timeline has every refusal, the log only some of a flood.
+func TestLogIsBounded(t *testing.T) {
+	const flood, lines = 400, 150 // 50 a second, and the flood takes no three seconds
+	var log lockedBuffer
+	timeline := &timeline{}
+	handler := newHandler(t, dhcp.Options{Recorder: timeline, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	via := dhcp.Arrival{Link: link(dhcp.Proxy)}
+	p := pxeDiscover()
+	p.Options[93] = []byte{0, 2}
+	for range flood {
+		handler.Handle(context.Background(), &via, p.ToBytes())
+	}
+	if got := strings.Count(log.String(), "boot refused"); got == 0 || got > lines {
+		t.Errorf("%d refusals logged", got)
+	}
+	if got := len(timeline.stages()); got != 2*flood {
+		t.Errorf("%d events, want all %d", got, 2*flood)
+	}
+}

@@ -12,7 +12,6 @@ const (
 	offYiaddr  = 16
 	offSiaddr  = 20
 	offChaddr  = 28
-	offSname   = 44
 	offFile    = 108
 	offCookie  = 236
 	offOptions = 240
@@ -24,8 +23,6 @@ const (
 const (
 	optVendor      = 43
 	optRequested   = 50
-	optLeaseTime   = 51
-	optOverload    = 52
 	optType        = 53
 	optServerID    = 54
 	optParameters  = 55
