@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,8 +17,11 @@ import (
 // clients is how many different clients perfdhcp plays; the pools hold all of them.
 const clients = 60000
 
-// A rate counts as held when this share of exchanges or less was lost.
-const allowedLoss = 0.01
+// A rate counts as held when at most the first share of exchanges was lost; beyond the second a server is not tried much further.
+const (
+	allowedLoss = 0.01
+	hopeless    = 0.5
+)
 
 // dhcpServer is one of the servers that are compared.
 type dhcpServer struct {
@@ -36,47 +41,70 @@ type exchanges struct {
 	loss float64 // share of started exchanges that did not complete
 }
 
-// benchDHCP offers each server a growing rate until it loses more than it may, each time with fresh state.
+// benchDHCP offers every server the same rates, in turns and each time with fresh state, so that a busy neighbour meets all of them.
 func benchDHCP(ctx context.Context, o *options) error {
-	var rates []int
-	for text := range strings.SplitSeq(o.rates, ",") {
-		rate, err := strconv.Atoi(text)
-		if err != nil {
-			return err
-		}
-		rates = append(rates, rate)
-	}
-	fmt.Printf("Four-way exchanges per second, %d s each, completed (share lost):\n\n", o.seconds)
+	fmt.Printf("Four-way exchanges per second, completed (share lost), %d s each, median of %d, in turns; ✓: at most %.0f %% lost.\n\n",
+		o.seconds, o.rounds, 100*allowedLoss)
 	fmt.Print("| offered |")
 	for _, s := range dhcpServers {
 		fmt.Printf(" %s |", s.name)
 	}
 	fmt.Printf("\n| --- |%s\n", strings.Repeat(" --- |", len(dhcpServers)))
 	broken := make([]int, len(dhcpServers))
-	for _, rate := range rates {
+	for text := range strings.SplitSeq(o.rates, ",") {
+		rate, err := strconv.Atoi(text)
+		if err != nil {
+			return err
+		}
+		results, err := roundsDHCP(ctx, o, rate, broken)
+		if err != nil {
+			return err
+		}
 		fmt.Printf("| %d |", rate)
-		for i, s := range dhcpServers {
-			// A server that lost half of two lower rates will not recover; its runs would only cost time.
-			if broken[i] >= 2 {
-				fmt.Print(" – |")
-				continue
-			}
-			result, err := measureDHCP(ctx, o, s, rate)
-			if err != nil {
-				return fmt.Errorf("%s at %d/s: %w", s.name, rate, err)
-			}
-			if result.loss > 0.5 {
+		for i, r := range results {
+			fmt.Printf(" %s |", r)
+			if r.loss > hopeless {
 				broken[i]++
 			}
-			mark := ""
-			if result.loss <= allowedLoss {
-				mark = " ✓"
-			}
-			fmt.Printf(" %.0f (%.1f %%)%s |", result.rate, 100*result.loss, mark)
 		}
 		fmt.Println()
 	}
 	return nil
+}
+
+// roundsDHCP measures one rate. A server that was hopeless at two lower rates will not recover; its runs would only cost time.
+func roundsDHCP(ctx context.Context, o *options, rate int, broken []int) ([]exchanges, error) {
+	rounds := make([][]exchanges, len(dhcpServers))
+	for range o.rounds {
+		for i, s := range dhcpServers {
+			if broken[i] >= 2 {
+				continue
+			}
+			result, err := measureDHCP(ctx, o, s, rate)
+			if err != nil {
+				return nil, fmt.Errorf("%s at %d/s: %w", s.name, rate, err)
+			}
+			rounds[i] = append(rounds[i], result)
+		}
+	}
+	medians := make([]exchanges, len(dhcpServers))
+	for i, r := range rounds {
+		if len(r) > 0 {
+			slices.SortFunc(r, func(a, b exchanges) int { return cmp.Compare(a.rate, b.rate) })
+			medians[i] = r[len(r)/2]
+		}
+	}
+	return medians, nil
+}
+
+func (e exchanges) String() string {
+	switch {
+	case e == exchanges{}:
+		return "–"
+	case e.loss <= allowedLoss:
+		return fmt.Sprintf("%.0f (%.1f %%) ✓", e.rate, 100*e.loss)
+	}
+	return fmt.Sprintf("%.0f (%.1f %%)", e.rate, 100*e.loss)
 }
 
 func measureDHCP(ctx context.Context, o *options, s dhcpServer, rate int) (exchanges, error) {
