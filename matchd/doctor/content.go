@@ -75,7 +75,6 @@ func checkSite(_ context.Context, o *Options) []Finding {
 		findings = append(findings, Finding{ID: "site.problem", Severity: Warn, Subject: site.subject(), What: p, Next: "correct the record"})
 	}
 	findings = append(findings, site.checkDefault())
-	findings = append(findings, site.checkIntents()...)
 	findings = append(findings, site.checkProfiles()...)
 	return append(findings, site.checkAssets()...)
 }
@@ -108,26 +107,6 @@ func (s *Site) checkDefault() Finding {
 		What: "no group matches every machine: those that no selector names " + fate,
 		Next: "add a group without selector if unknown machines are to boot from here",
 	}
-}
-
-// checkIntents reports fields that are read and kept but not acted upon yet: an operator who wrote them relies on them.
-func (s *Site) checkIntents() []Finding {
-	var ignored []string
-	for _, g := range s.Groups {
-		if g.BootPolicy != "" && g.BootPolicy != groups.BootAlways {
-			ignored = append(ignored, fmt.Sprintf("group %s: boot_policy %s is not acted upon yet, its machines boot from the network whenever they ask", g.ID, g.BootPolicy))
-		}
-	}
-	for i := range s.Profiles {
-		if p := &s.Profiles[i]; p.Config != "" && p.Config != profiles.ConfigURL {
-			ignored = append(ignored, fmt.Sprintf("profile %s: config %s is not acted upon yet, its machines get their config by URL alone", p.ID, p.Config))
-		}
-	}
-	var findings []Finding
-	for _, text := range capped(ignored) {
-		findings = append(findings, Finding{ID: "site.ignored", Severity: Warn, Subject: s.subject(), What: text, Next: "leave the field out"})
-	}
-	return findings
 }
 
 // checkProfiles looks for groups whose profile is missing and for profiles with nothing to boot that machines land on first.

@@ -260,8 +260,6 @@ func TestSite(t *testing.T) {
 		{"missing initrd", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "p"}}, Profiles: []profiles.Profile{{ID: "p", Boot: profiles.Boot{Kernel: "/assets/vmlinuz", Initrd: []string{"--name main /assets/gone"}}}}, Assets: assets},
 			"error site.asset site: profile p boots /assets/gone"},
 		{"no assets directory", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "p"}}, Profiles: []profiles.Profile{{ID: "p", Boot: boot}}}, "error site.asset site: profile p boots /assets/vmlinuz"},
-		{"boot policy", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "p", BootPolicy: groups.BootOnce}}}, "warn site.ignored site: group a: boot_policy once is not acted upon yet"},
-		{"config mode", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "p"}}, Profiles: []profiles.Profile{{ID: "p", Config: profiles.ConfigInitrd}}}, "warn site.ignored site: profile p: config initrd is not acted upon yet"},
 		{"problem", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "p"}}, Problems: []string{"group b: selector: bad"}}, "warn site.problem site: group b: selector: bad"},
 	}
 	for _, tt := range tests {
