@@ -61,7 +61,7 @@ func run(ctx context.Context, name string, serial bool) error {
 	if err := cache.Check(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "matchd-demo-")
+	dir, err := tempDir()
 	if err != nil {
 		return err
 	}
@@ -100,6 +100,20 @@ func run(ctx context.Context, name string, serial bool) error {
 		return explain(err, s, m)
 	}
 	return finish(s, m, result)
+}
+
+// tempDir makes a directory whose name tells whose it is, and removes those of demos that
+// were killed before they could.
+func tempDir() (string, error) {
+	const prefix = "matchd-demo-"
+	old, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	for _, dir := range old {
+		var pid int
+		if n, _ := fmt.Sscanf(filepath.Base(dir), prefix+"%d-", &pid); n == 1 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			os.RemoveAll(dir)
+		}
+	}
+	return os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid()))
 }
 
 // show prints events as they come.
