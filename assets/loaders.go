@@ -33,7 +33,8 @@ const (
 	FamilyGRUB = "grub"
 )
 
-// SystemDirs returns where Debian's packages put network boot programs: the last places that [Loaders] looks at.
+// SystemDirs returns where Debian's packages put network boot programs: the last places that [Loaders] looks at, and only for names that end
+// as such programs' do.
 func SystemDirs() []string {
 	return []string{
 		"/usr/lib/ipxe", "/boot", // Debian's ipxe keeps ipxe.efi under /boot
@@ -122,6 +123,10 @@ func isFamily(s string) bool { return s == FamilyIPXE || s == FamilyShim || s ==
 
 // loaderName is the form of a network boot program's name: flat, visible, harmless in a path.
 var loaderName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}$`)
+
+// programName is the form of the names that are taken from the system's directories. They hold more than network boot programs: /boot has the
+// host's own initrd, with whatever keys are in it.
+var programName = regexp.MustCompile(`(?i)\.(efi|efi\.signed|k{0,2}pxe|lkrn)$`)
 
 // sources lists under which names the files behind a name may lie. Packages and upstream's archives disagree with what the programs ask
 // each other for: shim asks for grubx64.efi, Debian's package has grubnetx64.efi.signed.
@@ -213,6 +218,9 @@ func (l *Loaders) Open(name string) (File, Info, error) {
 	}
 	if file, info, err := l.openEmbedded(name); err == nil {
 		return file, info, nil
+	}
+	if !programName.MatchString(name) {
+		return nil, Info{}, notFound(name)
 	}
 	for _, dir := range l.system {
 		if file, info, err := openLoader(dir, name); err == nil {

@@ -141,6 +141,32 @@ func TestLoadersList(t *testing.T) {
 	}
 }
 
+// TestSystemDirsGivePrograms asks for what else lies beside the programs: an initrd may hold the host's keys.
+func TestSystemDirsGivePrograms(t *testing.T) {
+	own, boot := t.TempDir(), t.TempDir()
+	programs := []string{"ipxe.lkrn", "undionly.kkpxe", "ipxe.PXE", "a.efi", "b.efi.signed"}
+	others := []string{"initrd.img-6.1.0-18-amd64", "vmlinuz-6.1.0-18-amd64", "config-6.1.0-18-amd64", "System.map", "grub.cfg", "a.efi.bak", "pxe"}
+	for _, name := range append(programs, others...) {
+		write(t, filepath.Join(boot, name), "x")
+		write(t, filepath.Join(own, name), "x")
+	}
+	system := newLoaders(t, assets.LoaderOptions{Embedded: debian(t), SystemDirs: []string{boot}})
+	for _, name := range programs {
+		if !system.Has(name) {
+			t.Errorf("%s is not found in a system directory", name)
+		}
+	}
+	operators := newLoaders(t, assets.LoaderOptions{Embedded: debian(t), Dirs: []string{own}})
+	for _, name := range others {
+		if system.Has(name) {
+			t.Errorf("%s is given out of a system directory", name)
+		}
+		if !operators.Has(name) {
+			t.Errorf("%s is not found in the operator's directory", name)
+		}
+	}
+}
+
 // TestEmbedded checks what this very build embeds, which may be nothing: every digest of the manifest is that of the bytes.
 func TestEmbedded(t *testing.T) {
 	l := newLoaders(t, assets.LoaderOptions{})
