@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,8 +11,11 @@ import (
 	"github.com/matchd/matchd/matchd/store"
 )
 
-// finalFlush bounds the last write when a log stops.
-const finalFlush = 10 * time.Second
+// writeTimeout bounds one round of writing. It does not end with the log's context: what is half written at a stop would be lost.
+const writeTimeout = 10 * time.Second
+
+// maxFlushBytes bounds one commit.
+const maxFlushBytes = 8 << 20
 
 // Run writes timelines to the store while it changes, and drops those without news for [Retention]. When ctx ends it writes what is left
 // and returns. A failing store is logged, once per failure; the timelines in memory are complete nevertheless.
@@ -27,9 +31,7 @@ func (l *Log) Run(ctx context.Context) error {
 		case <-sweep.C:
 			l.sweep()
 		case <-ctx.Done():
-			final, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalFlush)
-			defer cancel()
-			l.flush(final)
+			l.flush(ctx)
 			return nil
 		}
 	}
@@ -40,6 +42,8 @@ func (l *Log) flush(ctx context.Context) {
 	if l.store == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
 	for {
 		changed, dropped := l.takeChanged()
 		if len(changed)+len(dropped) == 0 {
@@ -78,23 +82,34 @@ func (l *Log) takeChanged() (changed []timeline, dropped []machine.MAC) {
 }
 
 func (l *Log) write(ctx context.Context, changed []timeline, dropped []machine.MAC) error {
-	ops := make([]store.Op, 0, len(changed)+len(dropped))
+	var ops []store.Op
+	size := 0
+	commit := func() error {
+		if len(ops) == 0 {
+			return nil
+		}
+		_, err := l.store.Apply(ctx, ops...)
+		ops, size = nil, 0
+		return err
+	}
+	for _, mac := range dropped {
+		ops = append(ops, l.table.DeleteOp(key(mac), store.Any()))
+	}
 	for _, t := range changed {
 		op, err := l.encode(t)
 		if err != nil {
 			l.log.Error("a timeline cannot be written", "mac", t.MAC, "error", err)
 			continue
 		}
-		ops = append(ops, op)
+		ops, size = append(ops, op), size+len(op.Value)
+		if size < maxFlushBytes {
+			continue
+		}
+		if err := commit(); err != nil {
+			return err
+		}
 	}
-	for _, mac := range dropped {
-		ops = append(ops, l.table.DeleteOp(key(mac), store.Any()))
-	}
-	if len(ops) == 0 {
-		return nil
-	}
-	_, err := l.store.Apply(ctx, ops...)
-	return err
+	return commit()
 }
 
 // encode shortens a timeline until it can be stored: texts of a hostile machine grow when they are escaped.
@@ -131,7 +146,9 @@ func (l *Log) sweep() {
 	limit := l.now().Add(-Retention)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for oldest := l.recent.Back(); oldest != nil && oldest.Value.(*timeline).last().Time.Before(limit); oldest = l.recent.Back() {
-		l.dropLocked(oldest.Value.(*timeline))
+	for _, t := range slices.Collect(maps.Values(l.timelines)) {
+		if t.last().Time.Before(limit) {
+			l.dropLocked(t)
+		}
 	}
 }

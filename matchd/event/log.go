@@ -20,12 +20,14 @@ import (
 
 // Bounds of a log.
 const (
-	MaxEvents      = 200                    // per machine; the oldest go first
-	MaxMachines    = 16384                  // timelines kept; the machine heard of longest ago goes first
+	MaxEvents      = 200     // per machine; the oldest go first
+	MaxMachines    = 16384   // timelines kept; the machine heard of longest ago goes first
+	MaxTotal       = 200_000 // events of all timelines, some 100 MB; beyond it the machine heard of longest ago keeps its last MinKept
+	MinKept        = 20
 	MaxMessage     = 4096                   // bytes of a message or an error; what is longer is cut
 	MaxSubscribers = 64                     // at the same time
 	FlushInterval  = 5 * time.Second        // between writes to the store
-	MaxFlush       = 64                     // timelines per write
+	MaxFlush       = 512                    // timelines per write: each write is an fsync on the disk that leases wait for
 	MaxStored      = store.MaxValueSize / 2 // bytes of a stored timeline; a longer one is stored without its oldest events
 	Retention      = 30 * 24 * time.Hour    // a timeline without news for this long is dropped
 	sweepInterval  = time.Hour
@@ -51,6 +53,7 @@ type Log struct {
 	seq         uint64
 	timelines   map[machine.MAC]*timeline
 	recent      *list.List           // of *timeline, the one with the newest event first
+	total       int                  // events of all timelines
 	dirty       map[machine.MAC]bool // differ from the store
 	byUUID      map[string]machine.MAC
 	byHost      map[string]machine.MAC
@@ -131,6 +134,7 @@ func (l *Log) adopt(rows []store.Row[timeline]) {
 	for i := range rows {
 		t := &rows[i].Value
 		l.seq = t.last().Seq
+		l.total += len(t.Events)
 		l.timelines[t.MAC] = t
 		t.element = l.recent.PushFront(t)
 		l.indexLocked(t)
@@ -138,6 +142,7 @@ func (l *Log) adopt(rows []store.Row[timeline]) {
 	for len(l.timelines) > MaxMachines {
 		l.evictLocked()
 	}
+	l.trimLocked()
 }
 
 // Record adds an event to its machine's timeline and hands it to all subscribers. It never waits. An event of no machine is handed on and
@@ -193,13 +198,16 @@ func (l *Log) addLocked(e Event) {
 		l.metrics.step(t.Events, e)
 	}
 	if len(t.Events) >= MaxEvents {
+		l.total -= len(t.Events) - MaxEvents + 1
 		t.Events = t.Events[len(t.Events)-MaxEvents+1:] // append leaves the front behind when it next grows
 	}
 	t.Events = append(t.Events, e)
+	l.total++
 	t.learn(e)
 	l.recent.MoveToFront(t.element)
 	l.dirty[e.MAC] = true
 	l.indexLocked(t)
+	l.trimLocked()
 }
 
 func (t *timeline) learn(e Event) {
@@ -228,6 +236,21 @@ func (l *Log) indexLocked(t *timeline) {
 	}
 }
 
+// trimLocked keeps the total in its bound: the timelines without news for the longest time are cut first, and dropped once they are cut.
+func (l *Log) trimLocked() {
+	for l.total > MaxTotal {
+		t := l.recent.Back().Value.(*timeline)
+		if len(t.Events) <= MinKept {
+			l.dropLocked(t)
+			continue
+		}
+		l.total -= len(t.Events) - MinKept
+		t.Events = slices.Clone(t.Events[len(t.Events)-MinKept:])
+		l.dirty[t.MAC] = true
+		l.recent.MoveToFront(t.element) // its turn comes again when all others had theirs
+	}
+}
+
 // evictLocked drops the timeline that had no news for the longest time.
 func (l *Log) evictLocked() {
 	if oldest := l.recent.Back(); oldest != nil {
@@ -238,6 +261,7 @@ func (l *Log) evictLocked() {
 func (l *Log) dropLocked(t *timeline) {
 	delete(l.timelines, t.MAC)
 	delete(l.dirty, t.MAC)
+	l.total -= len(t.Events)
 	l.recent.Remove(t.element)
 	if l.byUUID[strings.ToLower(t.UUID)] == t.MAC {
 		delete(l.byUUID, strings.ToLower(t.UUID))

@@ -119,6 +119,31 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
+func TestTotalIsBounded(t *testing.T) {
+	l := newLog(t, nil)
+	address := func(i int) machine.MAC { return machine.MAC(fmt.Sprintf("02:00:00:00:%02x:%02x", i>>8, i&255)) }
+	const machines = event.MaxTotal/event.MaxEvents + 10
+	for i := range machines {
+		for range event.MaxEvents {
+			l.Record(event.Event{MAC: address(i), Stage: event.Seen})
+		}
+	}
+	total := 0
+	for i := range machines {
+		timeline, found := l.Timeline(string(address(i)))
+		if !found {
+			t.Fatalf("machine %d was dropped though others could be cut", i)
+		}
+		total += len(timeline.Events)
+	}
+	if total > event.MaxTotal {
+		t.Errorf("%d events, at most %d are kept", total, event.MaxTotal)
+	}
+	if oldest, _ := l.Timeline(string(address(0))); len(oldest.Events) != event.MinKept {
+		t.Errorf("the machine heard of longest ago keeps %d events", len(oldest.Events))
+	}
+}
+
 func openStore(t testing.TB, dir string) *boltstore.Store {
 	t.Helper()
 	s, err := boltstore.Open(filepath.Join(dir, "events.db"), boltstore.Options{})
