@@ -96,7 +96,7 @@ func (s *Snapshot) composition(selection Selection) (render.Composition, error) 
 	if err != nil {
 		return render.Composition{}, err
 	}
-	composition := render.Composition{Base: base, Version: selection.Profile.IgnitionVersion}
+	composition := render.Composition{Base: base, Version: selection.Profile.IgnitionVersion, AllowUnhashed: selection.Profile.AllowUnhashedSources}
 	for _, names := range [][]string{selection.Profile.Snippets, selection.Group.Snippets} {
 		for _, name := range names {
 			snippet, err := s.document(profiles.Ignition, selection, name)

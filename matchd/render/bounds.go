@@ -2,9 +2,7 @@ package render
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"regexp"
 	"strconv"
@@ -54,6 +52,7 @@ func decodeYAML(r *reporter) *yaml.Node {
 		r.yamlError(err, nil)
 		return nil
 	}
+	earlier := len(r.report.Problems)
 	w := walker{reporter: r, known: make(map[*yaml.Node]census), open: make(map[*yaml.Node]bool)}
 	total := w.count(&root)
 	switch {
@@ -64,7 +63,7 @@ func decodeYAML(r *reporter) *yaml.Node {
 	case total.entries > MaxEntries:
 		r.add(0, 0, "holds more than %d list entries", MaxEntries)
 	}
-	if r.err() != nil {
+	if len(r.report.Problems) > earlier {
 		return nil
 	}
 	return &root
@@ -166,105 +165,4 @@ func columnOf(n *yaml.Node, line int, tag, text string) int {
 		}
 	}
 	return 0
-}
-
-// checkJSON checks the bounds of a JSON document and that it is one value with no key twice.
-func checkJSON(r *reporter) bool {
-	if len(r.text.out) > MaxDocument {
-		r.add(0, 0, "has %d bytes, at most %d are allowed", len(r.text.out), MaxDocument)
-		return false
-	}
-	j := jsonWalker{Decoder: json.NewDecoder(bytes.NewReader(r.text.out)), reporter: r}
-	err := j.value(0)
-	if err == nil {
-		_, err = j.Token()
-		switch {
-		case errors.Is(err, io.EOF):
-			return r.err() == nil
-		case err == nil:
-			err = errors.New("more text follows the JSON value")
-		}
-	}
-	offset := j.InputOffset()
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		offset = syntax.Offset
-		if offset >= int64(len(r.text.out)) || !strings.Contains(syntax.Error(), strconv.QuoteRune(rune(r.text.out[offset]))) {
-			offset = max(offset-1, 0) // the scanner counts the byte that it stumbled over, the tokenizer does not
-		}
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("the text ends within a JSON value")
-	}
-	line, column := lineColumn(string(r.text.out), int(offset))
-	r.add(line, column, "is not valid JSON: %v", err)
-	return false
-}
-
-// maxDepth is the nesting of JSON values that is read; encoding/json itself stops at 10,000.
-const maxDepth = 100
-
-type jsonWalker struct {
-	*json.Decoder
-	*reporter
-	nodes, entries int
-}
-
-// value reads one value.
-func (j *jsonWalker) value(depth int) error {
-	token, err := j.Token()
-	if err != nil {
-		return err
-	}
-	if j.nodes++; j.nodes > MaxNodes {
-		return fmt.Errorf("it holds more than %d values", MaxNodes)
-	}
-	delim, nested := token.(json.Delim)
-	switch {
-	case !nested:
-		return nil
-	case depth == maxDepth:
-		return fmt.Errorf("it is nested more than %d deep", maxDepth)
-	case delim == '{':
-		err = j.object(depth + 1)
-	default:
-		err = j.array(depth + 1)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = j.Token()
-	return err
-}
-
-func (j *jsonWalker) object(depth int) error {
-	seen := make(map[string]bool)
-	for j.More() {
-		token, err := j.Token()
-		if err != nil {
-			return err
-		}
-		key, _ := token.(string)
-		if seen[key] {
-			line, column := lineColumn(string(j.text.out), int(j.InputOffset())-len(key)-2)
-			j.add(line, column, "key %q is set already", key)
-		}
-		seen[key] = true
-		if err := j.value(depth); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (j *jsonWalker) array(depth int) error {
-	for j.More() {
-		if j.entries++; j.entries > MaxEntries {
-			return fmt.Errorf("it holds more than %d list entries", MaxEntries)
-		}
-		if err := j.value(depth); err != nil {
-			return err
-		}
-	}
-	return nil
 }

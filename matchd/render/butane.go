@@ -12,11 +12,10 @@ import (
 
 // This file is the only one that imports Butane: its code has moved into the ignition module, and we shall follow.
 
-// transpile turns r's text, a Butane config, into Ignition JSON. Every entry of Butane's report is a problem, warnings
+// transpile turns r's text, a Butane config whose tree is root, into Ignition JSON. Every entry of Butane's report is a problem, warnings
 // too: "unused key" is one. It returns nil if r has problems.
-func transpile(r *reporter) []byte {
-	root := decodeYAML(r)
-	if r.err() != nil || !checkHeader(r, root) {
+func transpile(r *reporter, root *yaml.Node) []byte {
+	if !checkHeader(r, root) {
 		return nil
 	}
 	// No files directory: "local:" must not read the server's disk. Raw: the openshift variants give Ignition too, no MachineConfig.
@@ -42,9 +41,9 @@ func checkHeader(r *reporter, root *yaml.Node) bool {
 		r.add(top.Line, top.Column, "is neither a Butane config (a YAML map with variant and version) nor an Ignition config")
 		return false
 	}
-	variant, version := mapValue(top, "variant"), mapValue(top, "version")
+	variant, version := field(top, "variant"), field(top, "version")
 	switch {
-	case variant == nil && mapValue(top, "ignition") != nil:
+	case variant == nil && field(top, "ignition") != nil:
 		r.add(top.Line, top.Column, "an Ignition config must be JSON; Butane has variant and version")
 	case variant == nil:
 		r.add(top.Line, top.Column, "variant is missing: a Butane config starts with lines such as variant: fcos and version: 1.5.0")
@@ -73,17 +72,4 @@ func knownVersion(r *reporter, variant, version *yaml.Node) bool {
 		return true // openshift wants more than a header: not our question here
 	}
 	return false
-}
-
-// mapValue returns the value of key in a YAML map, nil if it has none.
-func mapValue(m *yaml.Node, key string) *yaml.Node {
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		if m.Content[i].Value == key {
-			if value := m.Content[i+1]; value.Kind != yaml.AliasNode {
-				return value
-			}
-			return m.Content[i+1].Alias
-		}
-	}
-	return nil
 }

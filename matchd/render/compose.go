@@ -15,6 +15,8 @@ type Config struct {
 	JSON    []byte // canonical: compact, without empty structs
 	Version string // of the Ignition specification, such as "3.4.0"
 	Digest  string // SHA-256 of JSON in hexadecimal digits
+
+	Warnings []Problem // what is odd about the composition, but no reason to refuse it
 }
 
 // ETag returns the strong entity tag of the config.
@@ -25,6 +27,8 @@ type Composition struct {
 	Base     *Document
 	Snippets []*Document // merged over the base in order: the later one wins, as Ignition's Merge has it
 	Version  string      // spec version to translate up to; "": the highest that a document declares
+
+	AllowUnhashed bool // sources over http and https need no hash
 }
 
 // Key returns a digest of all data that the documents read. Configs with equal keys are equal.
@@ -70,6 +74,9 @@ func (c Composition) Config(ctx context.Context, data map[string]any) (*Config, 
 			return nil, fault.New(fault.Invalid, "%s is no Ignition document", d.path())
 		default:
 			parts = append(parts, rendered.part)
+			if !c.AllowUnhashed {
+				all.Problems = append(all.Problems, rendered.part.unhashed...)
+			}
 		}
 	}
 	if len(all.Problems) > 0 {
@@ -85,6 +92,10 @@ func (c Composition) Config(ctx context.Context, data map[string]any) (*Config, 
 func (c Composition) merge(parts []*part) (*Config, error) {
 	r := &reporter{name: c.title()}
 	merged := c.fold(r, parts)
+	problems, warnings := checkNodes(parts)
+	for _, p := range problems {
+		r.put(p)
+	}
 	if err := r.err(); err != nil {
 		return nil, err
 	}
@@ -93,7 +104,7 @@ func (c Composition) merge(parts []*part) (*Config, error) {
 		return nil, r.err()
 	}
 	sum := sha256.Sum256(merged.json)
-	return &Config{JSON: merged.json, Version: merged.version, Digest: hex.EncodeToString(sum[:])}, nil
+	return &Config{JSON: merged.json, Version: merged.version, Digest: hex.EncodeToString(sum[:]), Warnings: warnings}, nil
 }
 
 // fold merges the parts in order. The result is of use only if r has no problems.

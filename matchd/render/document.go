@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/profiles"
 )
@@ -149,24 +151,54 @@ func renderFault(ctx context.Context, err error) error {
 // ignition reads r's text as Ignition or Butane, whichever it is.
 func (d *Document) ignition(r *reporter) (result *part) {
 	defer r.catch()
-	r.refuseNoValue()
+	r.text.lines() // found now, so that nobody writes to the text once others may see it
+	r.refuseRemains()
 	content := bytes.TrimSpace(r.text.out)
-	switch {
-	case len(content) == 0:
+	if len(content) == 0 {
 		r.add(0, 0, "%s", emptyConfig)
+		return nil
+	}
+	root, read := d.read(r, content)
+	found := inspect(r, root)
+	if read == nil || r.err() != nil {
+		return nil
+	}
+	nodes, err := nodesOf(read.json)
+	if err != nil {
+		r.add(0, 0, "%v", err) // no config that passed its own parser gets here
+		return nil
+	}
+	read.nodes, read.reporter, read.findings = nodes, r, found
+	problems, _ := checkNodes([]*part{read})
+	for _, p := range problems {
+		r.put(p)
+	}
+	return read
+}
+
+// read returns the tree of r's text and what it is in Ignition, nil where r has problems.
+func (d *Document) read(r *reporter, content []byte) (*yaml.Node, *part) {
+	switch {
 	case d.verbatim() && content[0] != '{':
 		r.add(1, 1, "is no JSON object: a document named .ign or .ignition is sent as it is; give a Butane document another suffix, such as .yaml")
+		return nil, nil
 	case d.verbatim() || looksLikeIgnition(content):
-		return parseIgnition(r)
+		root := decodeJSON(r)
+		if root == nil {
+			return nil, nil
+		}
+		return root, parseSpec(r, r.text.out, true)
 	}
-	if r.err() != nil {
-		return nil
+	earlier := len(r.report.Problems)
+	root := decodeYAML(r)
+	if len(r.report.Problems) > earlier {
+		return nil, nil
 	}
-	translated := transpile(r)
+	translated := transpile(r, root)
 	if translated == nil {
-		return nil
+		return root, nil
 	}
-	return trusted(r, translated)
+	return root, trusted(r, translated)
 }
 
 // looksLikeIgnition tells an Ignition config from Butane in YAML's flow style, which may be JSON too: Butane has a variant.
@@ -182,18 +214,24 @@ func looksLikeIgnition(content []byte) bool {
 	return !butane
 }
 
-// refuseNoValue catches what text/template prints for a null.
-func (r *reporter) refuseNoValue() {
-	const noValue = "<no value>"
+// refuseRemains catches what a template leaves behind where it failed to fill something in: what text/template prints for a null, and
+// an action that came in with the data and was not run. Braces that the template itself writes as a constant are meant: {{"{{"}}.
+func (r *reporter) refuseRemains() {
+	const noValue, braces = "<no value>", "{{"
 	for i, line := range strings.Split(string(r.text.out), "\n") {
 		if at := strings.Index(line, noValue); at >= 0 {
 			_, column := lineColumn(line, at)
 			r.add(i+1, column, "the template printed a null")
 		}
+		if at := strings.Index(line, braces); at >= 0 && !r.text.meant(i+1, at) {
+			_, column := lineColumn(line, at)
+			r.add(i+1, column, "the template left {{ behind: a value holds a template of its own, and nobody runs it")
+		}
 	}
 }
 
 func checkCloud(r *reporter) {
+	r.refuseRemains()
 	switch {
 	case bytes.HasPrefix(r.text.out, []byte("#!")):
 	case bytes.HasPrefix(r.text.out, []byte("#cloud-config")):

@@ -80,18 +80,13 @@ func isEmpty(config []byte, version string) bool {
 	return len(config) == 0 || string(config) == fmt.Sprintf(`{"ignition":{"version":%q}}`, version)
 }
 
-// part is one document's contribution to a config: canonical JSON of a known spec version.
+// part is one document's contribution to a config: canonical JSON of a known spec version, and what it says where.
 type part struct {
-	json    []byte
-	version string
-}
-
-// parseIgnition reads r's text, an Ignition config in JSON.
-func parseIgnition(r *reporter) *part {
-	if !checkJSON(r) {
-		return nil
-	}
-	return parseSpec(r, r.text.out, true)
+	json     []byte
+	version  string
+	nodes    []node
+	reporter *reporter // of the document; nil for what was merged
+	findings
 }
 
 // parseSpec parses raw by the version that it declares. positioned says that raw is r's text, so that positions in it mean something.

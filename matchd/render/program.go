@@ -61,6 +61,9 @@ func (p *program) instrument(list *parse.ListNode) {
 	nodes := make([]parse.Node, 0, 2*len(list.Nodes)+1)
 	nodes = append(nodes, &parse.TextNode{NodeType: parse.NodeText, Pos: list.Pos})
 	for _, node := range list.Nodes {
+		if constant := constantOf(node); constant != nil {
+			node = constant
+		}
 		if literal, ok := node.(*parse.TextNode); ok {
 			if len(literal.Text) > 0 {
 				p.texts[&literal.Text[0]] = int(literal.Pos)
@@ -79,6 +82,19 @@ func (p *program) instrument(list *parse.ListNode) {
 		}
 	}
 	list.Nodes = nodes
+}
+
+// constantOf returns an action that only writes a constant text, such as {{"{{"}}, as the text that it writes; else nil.
+func constantOf(node parse.Node) *parse.TextNode {
+	action, ok := node.(*parse.ActionNode)
+	if !ok || len(action.Pipe.Decl) > 0 || len(action.Pipe.Cmds) != 1 || len(action.Pipe.Cmds[0].Args) != 1 {
+		return nil
+	}
+	constant, ok := action.Pipe.Cmds[0].Args[0].(*parse.StringNode)
+	if !ok {
+		return nil
+	}
+	return &parse.TextNode{NodeType: parse.NodeText, Pos: constant.Pos + 1, Text: []byte(constant.Text)}
 }
 
 func (p *program) instrumentBranch(branch *parse.BranchNode) {

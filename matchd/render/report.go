@@ -68,18 +68,32 @@ type reporter struct {
 
 // add notes a problem at a position of the rendered text: line from 1, column in characters from 1; zero where not known.
 func (r *reporter) add(line, column int, format string, args ...any) {
+	r.put(r.problem(line, column, format, args...))
+}
+
+func (r *reporter) put(p Problem) {
 	if len(r.report.Problems) == MaxProblems {
 		r.report.Omitted++
 		return
 	}
+	if !slices.Contains(r.report.Problems, p) { // Butane and Ignition may both complain of one thing
+		r.report.Problems = append(r.report.Problems, p)
+	}
+}
+
+// problem returns a problem at a position of the rendered text, as add has it.
+func (r *reporter) problem(line, column int, format string, args ...any) Problem {
 	p := Problem{Name: r.name, What: fmt.Sprintf(format, args...)}
 	if line > 0 && r.text != nil {
 		p.Source = shownLine(r.text.line(line))
 		p.Line, p.Column = r.text.origin(line, column)
 	}
-	if !slices.Contains(r.report.Problems, p) { // Butane and Ignition may both complain of one thing
-		r.report.Problems = append(r.report.Problems, p)
-	}
+	return p
+}
+
+// drop removes the problems whose text starts like that.
+func (r *reporter) drop(prefix string) {
+	r.report.Problems = slices.DeleteFunc(r.report.Problems, func(p Problem) bool { return strings.HasPrefix(p.What, prefix) })
 }
 
 // catch makes a problem of a panic; it is deferred. Butane and Ignition work by reflection on whatever an author writes, and a defect

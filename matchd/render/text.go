@@ -75,6 +75,17 @@ func (t *text) origin(line, column int) (int, int) {
 	return sourceLine, sourceColumn
 }
 
+// meant reports whether the author of the document wrote what stands at an offset of an output line (from 1) himself. Without a
+// template he wrote all; else the only braces of his are constants, since literal text cannot hold them.
+func (t *text) meant(line, offset int) bool {
+	if len(t.segments) == 0 {
+		return true
+	}
+	offset += t.lines()[line-1]
+	i := sort.Search(len(t.segments), func(i int) bool { return t.segments[i].out > offset }) - 1
+	return i >= 0 && t.segments[i].literal
+}
+
 // byteColumn returns the offset in line of its column-th character, from 1.
 func byteColumn(line string, column int) int {
 	offset := 0

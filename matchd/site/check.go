@@ -122,7 +122,10 @@ func (r *reading) compose(ctx context.Context, profile *profiles.Profile, snippe
 	if profile.IgnitionID == "" {
 		return
 	}
-	composition := render.Composition{Base: r.usable[string(profiles.Ignition)+"/"+profile.IgnitionID], Version: profile.IgnitionVersion}
+	composition := render.Composition{
+		Base: r.usable[string(profiles.Ignition)+"/"+profile.IgnitionID], Version: profile.IgnitionVersion,
+		AllowUnhashed: profile.AllowUnhashedSources,
+	}
 	for _, name := range slices.Concat(profile.Snippets, snippets) {
 		composition.Snippets = append(composition.Snippets, r.usable[string(profiles.Ignition)+"/"+name])
 	}
