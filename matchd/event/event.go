@@ -68,6 +68,18 @@ type Event struct {
 	Attrs      map[string]string `json:"attrs,omitempty"` // group, profile, loader, address, hostname, …
 }
 
+// eventBytes is about what an event takes besides its texts.
+const eventBytes = 256
+
+// size estimates the memory of an event, in bytes.
+func (e *Event) size() int {
+	n := eventBytes + len(e.Message) + len(e.Error)
+	for name, value := range e.Attrs {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
 // Names of attributes that others read.
 const (
 	AttrGroup    = "group"

@@ -67,9 +67,7 @@ func (l *Log) takeChanged() (changed []timeline, dropped []machine.MAC) {
 			break
 		}
 		delete(l.dirty, mac)
-		t := *l.timelines[mac]
-		t.Events = slices.Clone(t.Events)
-		changed = append(changed, t)
+		changed = append(changed, *l.timelines[mac])
 	}
 	for mac := range l.dropped {
 		if len(dropped) == MaxFlush {

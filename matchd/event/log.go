@@ -20,9 +20,10 @@ import (
 
 // Bounds of a log.
 const (
-	MaxEvents      = 200     // per machine; the oldest go first
-	MaxMachines    = 16384   // timelines kept; the machine heard of longest ago goes first
-	MaxTotal       = 200_000 // events of all timelines, some 100 MB; beyond it the machine heard of longest ago keeps its last MinKept
+	MaxEvents      = 200       // per machine; the oldest go first
+	MaxMachines    = 16384     // timelines kept; the machine heard of longest ago goes first
+	MaxTimeline    = 128 << 10 // bytes of one machine's events, about; the oldest go first
+	MaxTotal       = 96 << 20  // bytes of all machines' events, about; beyond it the machine heard of longest ago keeps its last MinKept
 	MinKept        = 20
 	MaxMessage     = 4096                   // bytes of a message or an error; what is longer is cut
 	MaxSubscribers = 64                     // at the same time
@@ -53,7 +54,7 @@ type Log struct {
 	seq         uint64
 	timelines   map[machine.MAC]*timeline
 	recent      *list.List           // of *timeline, the one with the newest event first
-	total       int                  // events of all timelines
+	total       int                  // bytes of all timelines' events
 	dirty       map[machine.MAC]bool // differ from the store
 	byUUID      map[string]machine.MAC
 	byHost      map[string]machine.MAC
@@ -69,9 +70,10 @@ type timeline struct {
 	Address  string      `json:"address,omitempty"`
 	Group    string      `json:"group,omitempty"`
 	Profile  string      `json:"profile,omitempty"`
-	Events   []Event     `json:"events"` // ascending by Seq, never empty
+	Events   []Event     `json:"events"` // ascending by Seq, never empty; elements never change, so a copy of the slice may be read unlocked
 
 	element *list.Element // in Log.recent
+	bytes   int           // of Events
 }
 
 func (t *timeline) last() *Event { return &t.Events[len(t.Events)-1] }
@@ -134,7 +136,10 @@ func (l *Log) adopt(rows []store.Row[timeline]) {
 	for i := range rows {
 		t := &rows[i].Value
 		l.seq = t.last().Seq
-		l.total += len(t.Events)
+		for i := range t.Events {
+			t.bytes += t.Events[i].size()
+		}
+		l.total += t.bytes
 		l.timelines[t.MAC] = t
 		t.element = l.recent.PushFront(t)
 		l.indexLocked(t)
@@ -197,17 +202,50 @@ func (l *Log) addLocked(e Event) {
 	if len(t.Events) > 0 {
 		l.metrics.step(t.Events, e)
 	}
-	if len(t.Events) >= MaxEvents {
-		l.total -= len(t.Events) - MaxEvents + 1
-		t.Events = t.Events[len(t.Events)-MaxEvents+1:] // append leaves the front behind when it next grows
-	}
 	t.Events = append(t.Events, e)
-	l.total++
-	t.learn(e)
+	t.bytes += e.size()
+	l.total += e.size()
+	if len(t.Events) > MaxEvents {
+		l.cutLocked(t, 1) // append leaves the front behind when it next grows
+	}
+	if t.bytes > MaxTimeline {
+		l.cutLocked(t, (len(t.Events)+3)/4) // by more than one, so that the copy pays
+		t.Events = slices.Clone(t.Events)
+	}
+	l.learnLocked(t, e)
 	l.recent.MoveToFront(t.element)
 	l.dirty[e.MAC] = true
-	l.indexLocked(t)
 	l.trimLocked()
+}
+
+// cutLocked drops the oldest n events of a timeline. Whoever wants their texts freed at once copies the rest.
+func (l *Log) cutLocked(t *timeline, n int) {
+	for i := range n {
+		t.bytes -= t.Events[i].size()
+		l.total -= t.Events[i].size()
+	}
+	t.Events = t.Events[n:]
+}
+
+// learnLocked takes over what an event tells of its machine. A name that the machine no longer has leads to it no longer.
+func (l *Log) learnLocked(t *timeline, e Event) {
+	uuid, host := t.UUID, t.Hostname
+	t.learn(e)
+	if t.UUID != uuid {
+		forget(l.byUUID, uuid, t.MAC)
+	}
+	if t.Hostname != host {
+		forget(l.byHost, host, t.MAC)
+	}
+	l.indexLocked(t)
+}
+
+// forget removes a name from an index unless it leads to another machine by now.
+func forget(index map[string]machine.MAC, name string, mac machine.MAC) {
+	name = strings.ToLower(name)
+	if index[name] == mac {
+		delete(index, name)
+	}
 }
 
 func (t *timeline) learn(e Event) {
@@ -244,8 +282,8 @@ func (l *Log) trimLocked() {
 			l.dropLocked(t)
 			continue
 		}
-		l.total -= len(t.Events) - MinKept
-		t.Events = slices.Clone(t.Events[len(t.Events)-MinKept:])
+		l.cutLocked(t, len(t.Events)-MinKept)
+		t.Events = slices.Clone(t.Events)
 		l.dirty[t.MAC] = true
 		l.recent.MoveToFront(t.element) // its turn comes again when all others had theirs
 	}
@@ -261,25 +299,26 @@ func (l *Log) evictLocked() {
 func (l *Log) dropLocked(t *timeline) {
 	delete(l.timelines, t.MAC)
 	delete(l.dirty, t.MAC)
-	l.total -= len(t.Events)
+	l.total -= t.bytes
 	l.recent.Remove(t.element)
-	if l.byUUID[strings.ToLower(t.UUID)] == t.MAC {
-		delete(l.byUUID, strings.ToLower(t.UUID))
-	}
-	if l.byHost[strings.ToLower(t.Hostname)] == t.MAC {
-		delete(l.byHost, strings.ToLower(t.Hostname))
-	}
+	forget(l.byUUID, t.UUID, t.MAC)
+	forget(l.byHost, t.Hostname, t.MAC)
 	l.dropped[t.MAC] = true
 }
 
-// Machines returns a summary of every machine, the one with the newest event first.
+// Machines returns a summary of every machine, the one with the newest event first. It diagnoses copies, so that packets do not wait for a
+// reader of thousands.
 func (l *Log) Machines() []Summary {
 	now := l.now()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	list := make([]Summary, 0, len(l.timelines))
+	timelines := make([]timeline, 0, len(l.timelines))
 	for _, t := range l.timelines {
-		list = append(list, t.summary(now))
+		timelines = append(timelines, *t)
+	}
+	l.mu.Unlock()
+	list := make([]Summary, 0, len(timelines))
+	for i := range timelines {
+		list = append(list, timelines[i].summary(now))
 	}
 	slices.SortFunc(list, func(a, b Summary) int {
 		if c := b.LastTime.Compare(a.LastTime); c != 0 {
@@ -301,11 +340,13 @@ func (t *timeline) summary(now time.Time) Summary {
 func (l *Log) Timeline(name string) (Timeline, bool) {
 	now := l.now()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	t := l.findLocked(name)
-	if t == nil {
+	found := l.findLocked(name)
+	if found == nil {
+		l.mu.Unlock()
 		return Timeline{}, false
 	}
+	t := *found
+	l.mu.Unlock()
 	return Timeline{Summary: t.summary(now), Diagnosed: Diagnose(t.Events, now), Events: slices.Clone(t.Events)}, true
 }
 

@@ -119,13 +119,16 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
-func TestTotalIsBounded(t *testing.T) {
+// TestTextsAreBounded has many machines tell as much as they can: all stay known, and those heard of longest ago are cut first.
+func TestTextsAreBounded(t *testing.T) {
+	const machines, reports = 1000, 28
 	l := newLog(t, nil)
 	address := func(i int) machine.MAC { return machine.MAC(fmt.Sprintf("02:00:00:00:%02x:%02x", i>>8, i&255)) }
-	const machines = event.MaxTotal/event.MaxEvents + 10
+	report := event.Event{Stage: event.Failed, Error: strings.Repeat("x", event.MaxMessage)}
 	for i := range machines {
-		for range event.MaxEvents {
-			l.Record(event.Event{MAC: address(i), Stage: event.Seen})
+		report.MAC = address(i)
+		for range reports {
+			l.Record(report)
 		}
 	}
 	total := 0
@@ -134,13 +137,33 @@ func TestTotalIsBounded(t *testing.T) {
 		if !found {
 			t.Fatalf("machine %d was dropped though others could be cut", i)
 		}
-		total += len(timeline.Events)
+		total += len(timeline.Events) * event.MaxMessage
 	}
-	if total > event.MaxTotal {
-		t.Errorf("%d events, at most %d are kept", total, event.MaxTotal)
+	if total > event.MaxTotal || total < event.MaxTotal/2 {
+		t.Errorf("%d bytes are kept, want at most %d and not much less", total, event.MaxTotal)
 	}
 	if oldest, _ := l.Timeline(string(address(0))); len(oldest.Events) != event.MinKept {
 		t.Errorf("the machine heard of longest ago keeps %d events", len(oldest.Events))
+	}
+	for range reports {
+		l.Record(report)
+	}
+	if talker, _ := l.Timeline(string(report.MAC)); len(talker.Events)*event.MaxMessage > event.MaxTimeline {
+		t.Errorf("one machine keeps %d events of %d bytes, want at most %d bytes", len(talker.Events), event.MaxMessage, event.MaxTimeline)
+	}
+}
+
+// TestFormerNamesAreForgotten lets a machine call itself ever anew, which must neither fill memory nor lead to it.
+func TestFormerNamesAreForgotten(t *testing.T) {
+	l := newLog(t, nil)
+	other := machine.MAC("52:54:00:00:00:02")
+	l.Record(event.Event{MAC: mac, UUID: "u1", Stage: event.Seen, Attrs: map[string]string{event.AttrHostname: "N1"}})
+	l.Record(event.Event{MAC: other, Stage: event.Seen, Attrs: map[string]string{event.AttrHostname: "n1"}})
+	l.Record(event.Event{MAC: mac, UUID: "u2", Stage: event.Seen, Attrs: map[string]string{event.AttrHostname: "n2"}})
+	for name, want := range map[string]machine.MAC{"u1": "", "u2": mac, "n1": other, "n2": mac} {
+		if got, _ := l.Timeline(name); got.MAC != want {
+			t.Errorf("%s leads to %q, want %q", name, got.MAC, want)
+		}
 	}
 }
 
