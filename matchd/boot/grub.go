@@ -72,7 +72,7 @@ func (p *Plan) grubRun(b *strings.Builder) {
 	if len(p.Initrds) > 0 {
 		b.WriteString("  initrd")
 		for _, initrd := range p.Initrds {
-			b.WriteString(" " + grubLocation(p.absoluteForGRUB(initrd.URL)))
+			b.WriteString(" " + p.grubInitrd(initrd))
 		}
 		b.WriteString("\n")
 	}

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -50,6 +51,8 @@ type Plan struct {
 type Initrd struct {
 	Name string
 	URL  string
+
+	named bool // by its author
 }
 
 // newPlan resolves a profile for one machine. A profile without a kernel cannot be booted, which is Invalid: an empty
@@ -68,23 +71,24 @@ func newPlan(ask Ask, labels groups.Labels, group *groups.Group, profile *profil
 	for _, arg := range profile.Boot.Args {
 		plan.Args = append(plan.Args, urls.Replace(arg))
 	}
-	var named []string
 	for _, spec := range profile.Boot.Initrd {
-		initrd, explicit, err := parseInitrd(spec)
+		initrd, err := parseInitrd(spec)
 		if err != nil {
 			return Plan{}, fault.New(fault.Invalid, "profile %q: boot.initrd %q: %w", profile.ID, spec, err)
 		}
 		plan.Initrds = append(plan.Initrds, initrd)
-		if explicit {
-			named = append(named, initrd.Name)
-		}
 	}
-	plan.nameInitrds(len(named) > 0)
+	if profile.Config == profiles.ConfigInitrd {
+		plan.embedConfig(ask)
+	}
+	plan.nameInitrds()
 	return plan, nil
 }
 
-// configURL repeats every label of the request, because the config's group must be found by what the script's group was found by.
-func configURL(ask Ask) string {
+func configURL(ask Ask) string { return labelledURL(ask, "/ignition") }
+
+// labelledURL repeats every label of the request, because the config's group must be found by what the script's group was found by.
+func labelledURL(ask Ask, path string) string {
 	keys := make([]string, 0, len(ask.Labels))
 	for key, value := range ask.Labels {
 		if value != "" {
@@ -93,7 +97,7 @@ func configURL(ask Ask) string {
 	}
 	sort.Strings(keys)
 	var b strings.Builder
-	b.WriteString(ask.BaseURL + "/ignition")
+	b.WriteString(ask.BaseURL + path)
 	for i, key := range keys {
 		separator := byte('&')
 		if i == 0 {
@@ -108,19 +112,16 @@ func configURL(ask Ask) string {
 // escapeQuery writes a space as %20: a plus sign is a space to a server but not to everybody who prints a kernel command line.
 func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// parseInitrd reads "URL" or iPXE's "--name NAME URL"; explicit reports the latter.
-func parseInitrd(spec string) (initrd Initrd, explicit bool, err error) {
+// parseInitrd reads "URL" or iPXE's "--name NAME URL".
+func parseInitrd(spec string) (Initrd, error) {
 	fields := strings.Fields(spec)
-	if len(fields) > 0 && (fields[0] == "--name" || fields[0] == "-n") {
-		fields, explicit = fields[1:], true
-	}
 	switch {
-	case explicit && len(fields) == 2:
-		return Initrd{Name: fields[0], URL: fields[1]}, true, nil
-	case !explicit && len(fields) == 1:
-		return Initrd{Name: baseName(fields[0]), URL: fields[0]}, false, nil
+	case len(fields) == 1 && !strings.HasPrefix(fields[0], "-"):
+		return Initrd{Name: baseName(fields[0]), URL: fields[0]}, nil
+	case len(fields) == 3 && (fields[0] == "--name" || fields[0] == "-n"):
+		return Initrd{Name: fields[1], URL: fields[2], named: true}, nil
 	}
-	return Initrd{}, false, fmt.Errorf(`want "URL" or "--name NAME URL"`)
+	return Initrd{}, errors.New(`want "URL" or "--name NAME URL"`)
 }
 
 func baseName(location string) string {
@@ -130,33 +131,40 @@ func baseName(location string) string {
 	return path.Base(location)
 }
 
-// nameInitrds makes the initrd= arguments and the images' names agree: a UEFI kernel finds its initrd by that name alone. An
-// argument without an image of that name gives its name to the image at its place (published profiles say "initrd=main" and list a plain URL);
-// an image that no argument names gets one.
-func (p *Plan) nameInitrds(explicit bool) {
-	var asked []string
-	for _, arg := range p.Args {
-		if name, ok := strings.CutPrefix(arg, "initrd="); ok {
-			asked = append(asked, name)
-		}
-	}
-	if !explicit && len(asked) == len(p.Initrds) {
-		for i, name := range asked {
-			p.Initrds[i].Name = name
-		}
-		return
-	}
-	has := make(map[string]bool, len(asked))
-	for _, name := range asked {
-		has[name] = true
-	}
-	var missing []string
+// nameInitrds makes the initrd= arguments and the images' names agree: a UEFI kernel finds its initrd by that name alone. A name that
+// no image has is given to the next image that nobody asks for (published profiles say "initrd=main" and list a plain URL). In the end the
+// arguments name every image once, in the order of the images, because a later one overlays those before it.
+func (p *Plan) nameInitrds() {
+	images := make(map[string]bool, len(p.Initrds))
 	for _, initrd := range p.Initrds {
-		if !has[initrd.Name] {
-			missing = append(missing, "initrd="+initrd.Name)
+		images[initrd.Name] = true
+	}
+	var strays []string
+	asked := make(map[string]bool, len(p.Initrds))
+	kept := make([]string, 0, len(p.Args))
+	for _, arg := range p.Args {
+		name, ok := strings.CutPrefix(arg, "initrd=")
+		switch {
+		case !ok:
+			kept = append(kept, arg)
+		case images[name]:
+			asked[name] = true
+		default:
+			strays = append(strays, name)
 		}
 	}
-	p.Args = append(missing, p.Args...)
+	args := make([]string, 0, len(p.Initrds)+len(kept))
+	for i := range p.Initrds {
+		initrd := &p.Initrds[i]
+		if !asked[initrd.Name] && !initrd.named && len(strays) > 0 {
+			initrd.Name, strays = strays[0], strays[1:]
+		}
+		args = append(args, "initrd="+initrd.Name)
+	}
+	for _, name := range strays { // nothing of ours; whoever wrote it knows why
+		args = append(args, "initrd="+name)
+	}
+	p.Args = append(args, kept...)
 }
 
 // absolute resolves a location of a profile against our own address: "/assets/vmlinuz" is on this server.

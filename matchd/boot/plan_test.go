@@ -40,9 +40,10 @@ func coreOS() profiles.Boot {
 
 func TestPlanScripts(t *testing.T) {
 	tests := []struct {
-		name string
-		boot profiles.Boot
-		plan *Plan // instead of boot
+		name   string
+		boot   profiles.Boot
+		config profiles.ConfigMode
+		plan   *Plan // instead of boot
 	}{
 		{name: "coreos", boot: coreOS()},
 		{name: "typhoon", boot: profiles.Boot{
@@ -53,6 +54,7 @@ func TestPlanScripts(t *testing.T) {
 			Kernel: base + "/assets/vmlinuz", Initrd: []string{"/assets/a.img", "--name second /assets/b.img", "/assets/c.img"},
 			Args: []string{"quiet", "initrd=second", "note=it's ${net0/mac} of ${serial} $HOME ${unknown}"},
 		}},
+		{name: "config-in-initrd", config: profiles.ConfigInitrd, boot: coreOS()},
 		{name: "kernel-only", boot: profiles.Boot{Kernel: "/assets/vmlinuz"}},
 		{name: "disk", plan: &Plan{Do: Disk, Exit: Exit1, BaseURL: base, Reason: "no group matches; nearest ${x} || exit\nnow"}},
 		{name: "disk-exit0", plan: &Plan{Do: Disk, Exit: Exit0, BaseURL: base, Reason: "no group"}},
@@ -64,7 +66,7 @@ func TestPlanScripts(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			plan := tt.plan
 			if plan == nil {
-				plan = mustPlan(t, tt.boot)
+				plan = mustPlan(t, tt.boot, tt.config)
 			}
 			golden(t, tt.name+".ipxe", plan.IPXE())
 			golden(t, tt.name+".grub", plan.GRUB())
@@ -72,9 +74,9 @@ func TestPlanScripts(t *testing.T) {
 	}
 }
 
-func mustPlan(t *testing.T, boot profiles.Boot) *Plan {
+func mustPlan(t *testing.T, boot profiles.Boot, config profiles.ConfigMode) *Plan {
 	t.Helper()
-	plan, err := newPlan(ask(), ask().Labels, &groups.Group{ID: "rack"}, &profiles.Profile{ID: "worker", Boot: boot})
+	plan, err := newPlan(ask(), ask().Labels, &groups.Group{ID: "rack"}, &profiles.Profile{ID: "worker", Boot: boot, Config: config})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,110 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/cavaliergopher/cpio"
+
+	"github.com/matchd/matchd/matchd/render"
+	"github.com/matchd/matchd/profiles"
+)
+
+// ConfigImageName is the name of the initrd that holds a machine's config, for the command line and for paths.
+const ConfigImageName = "config.img"
+
+// configImagePath is where the image is asked for with the labels of the script's request.
+const configImagePath = "/v1/" + ConfigImageName
+
+// ConfigImage is an initrd image that holds an Ignition config.
+type ConfigImage struct {
+	Image  []byte         // a newc archive, the same bytes for the same config
+	Config *render.Config // what is in it
+}
+
+// ConfigImage returns the asking machine's config as an initrd image; errors are those of [Planner.Ignition].
+func (p *Planner) ConfigImage(ctx context.Context, ask Ask) (*ConfigImage, error) {
+	snapshot, selection, request, err := p.selection(ask)
+	if err != nil {
+		return nil, err
+	}
+	config, err := snapshot.Ignition(ctx, selection, request)
+	if err != nil {
+		return nil, err
+	}
+	image, err := configImage(selection.Profile.OS, config.JSON)
+	if err != nil {
+		return nil, fmt.Errorf("writing the initrd of profile %q: %w", selection.Profile.ID, err)
+	}
+	return &ConfigImage{Image: image, Config: config}, nil
+}
+
+// configImage writes the archive that the kernel unpacks over the initrds before it: /config.ign is where a Fedora CoreOS live system
+// looks, /usr/share/oem/config.ign where Flatcar's PXE image does.
+func configImage(os string, config []byte) ([]byte, error) {
+	name := "config.ign"
+	if os == profiles.Flatcar {
+		name = "usr/share/oem/config.ign"
+	}
+	var image bytes.Buffer
+	archive := cpio.NewWriter(&image)
+	inode := int64(0)
+	add := func(header cpio.Header, content []byte) error {
+		inode++
+		header.Inode, header.Links, header.Size = inode, 1, int64(len(content))
+		if err := archive.WriteHeader(&header); err != nil {
+			return err
+		}
+		_, err := archive.Write(content)
+		return err
+	}
+	// The kernel makes no parents of its own.
+	for i, c := range name {
+		if c == '/' {
+			if err := add(cpio.Header{Name: name[:i], Mode: cpio.TypeDir | 0o755}, nil); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := add(cpio.Header{Name: name, Mode: cpio.TypeReg | 0o600}, config); err != nil {
+		return nil, err
+	}
+	if err := archive.Close(); err != nil {
+		return nil, err
+	}
+	return image.Bytes(), nil
+}
+
+// configArgs are the kernel arguments that name a config by URL. Ignition prefers them to a config in the initrd.
+var configArgs = [...]string{"ignition.config.url=", "flatcar.config.url=", "coreos.config.url="}
+
+// embedConfig makes the machine's config the plan's last initrd.
+func (p *Plan) embedConfig(ask Ask) {
+	kept := p.Args[:0]
+	for _, arg := range p.Args {
+		if !namesConfig(arg) {
+			kept = append(kept, arg)
+		}
+	}
+	p.Args = kept
+	p.Initrds = append(p.Initrds, Initrd{Name: ConfigImageName, URL: labelledURL(ask, configImagePath), named: true})
+}
+
+func namesConfig(arg string) bool {
+	for _, prefix := range configArgs {
+		if strings.HasPrefix(arg, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// grubInitrd returns where GRUB loads an initrd from. Its own way to us may be TFTP, which knows no labels but the machine's address.
+func (p *Plan) grubInitrd(initrd Initrd) string {
+	if strings.HasPrefix(initrd.URL, p.BaseURL+configImagePath) {
+		return `"/m/${net_default_mac}/` + ConfigImageName + `"`
+	}
+	return grubLocation(p.absoluteForGRUB(initrd.URL))
+}
