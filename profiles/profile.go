@@ -5,7 +5,9 @@ package profiles
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -49,19 +51,21 @@ type Boot struct {
 
 // Profile is a named way to boot and configure machines.
 type Profile struct {
-	ID                   string     `json:"id"`
-	Name                 string     `json:"name,omitempty"`
-	Boot                 Boot       `json:"boot,omitzero"`
-	IgnitionID           string     `json:"ignition_id,omitempty"` // Butane or Ignition template
-	GenericID            string     `json:"generic_id,omitempty"`
-	CloudID              string     `json:"cloud_id,omitempty"`
-	Snippets             []string   `json:"snippets,omitempty"`         // Ignition templates merged over ignition_id's, in order
-	IgnitionVersion      string     `json:"ignition_version,omitempty"` // spec version to translate the config up to, such as "3.4.0"
-	AllowUnhashedSources bool       `json:"allow_unhashed_sources,omitempty"`
-	Config               ConfigMode `json:"config,omitempty"` // default url
-	Cluster              string     `json:"cluster,omitempty"`
-	OS                   string     `json:"os,omitempty"`     // "fedora-coreos" or "flatcar"
-	Loader               Loader     `json:"loader,omitempty"` // default: the architecture's
+	ID         string   `json:"id"`
+	Name       string   `json:"name,omitempty"`
+	Boot       Boot     `json:"boot,omitzero"`
+	IgnitionID string   `json:"ignition_id,omitempty"` // Butane or Ignition template
+	GenericID  string   `json:"generic_id,omitempty"`
+	CloudID    string   `json:"cloud_id,omitempty"`
+	Snippets   []string `json:"snippets,omitempty"` // Ignition templates merged over ignition_id's, in order
+	// PlatformSnippets names Ignition templates by platform; a machine gets those of its own, merged after Snippets.
+	PlatformSnippets     map[string][]string `json:"platform_snippets,omitempty"`
+	IgnitionVersion      string              `json:"ignition_version,omitempty"` // spec version to translate the config up to, such as "3.4.0"
+	AllowUnhashedSources bool                `json:"allow_unhashed_sources,omitempty"`
+	Config               ConfigMode          `json:"config,omitempty"` // default url
+	Cluster              string              `json:"cluster,omitempty"`
+	OS                   string              `json:"os,omitempty"`     // "fedora-coreos" or "flatcar"
+	Loader               Loader              `json:"loader,omitempty"` // default: the architecture's
 }
 
 // The operating systems whose ways to take a config are known.
@@ -69,6 +73,12 @@ const (
 	FedoraCoreOS = "fedora-coreos"
 	Flatcar      = "flatcar"
 )
+
+// Metal is the platform of a machine of which nobody said anything else.
+const Metal = "metal"
+
+// Platforms returns the values of the label "platform", which the server sets and no query can.
+func Platforms() []string { return []string{Metal, "aws", "azure", "gcp", "digitalocean"} }
 
 // Kind is the namespace of a template; it is also the name of the directory that holds it in a site.
 type Kind string
@@ -119,6 +129,14 @@ func (p *Profile) Validate() error {
 	for i, name := range p.Snippets {
 		errs = append(errs, checkID(fmt.Sprintf("snippets[%d]", i), name))
 	}
+	for _, platform := range slices.Sorted(maps.Keys(p.PlatformSnippets)) {
+		if !slices.Contains(Platforms(), platform) {
+			errs = append(errs, fmt.Errorf("platform_snippets.%s: there is no platform %q, but %s", platform, platform, strings.Join(Platforms(), ", ")))
+		}
+		for i, name := range p.PlatformSnippets[platform] {
+			errs = append(errs, checkID(fmt.Sprintf("platform_snippets.%s[%d]", platform, i), name))
+		}
+	}
 	if p.IgnitionVersion != "" && !specVersion.MatchString(p.IgnitionVersion) {
 		errs = append(errs, fmt.Errorf(`ignition_version: %q is not a spec version such as "3.4.0"`, p.IgnitionVersion))
 	}
@@ -139,6 +157,15 @@ func (p *Profile) Validate() error {
 		errs = append(errs, fmt.Errorf("loader: %q is none of ipxe, shim, grub", p.Loader))
 	}
 	return errors.Join(errs...)
+}
+
+// Composition returns the names of the Ignition templates that are merged over the profile's ignition_id, in order: the profile's snippets,
+// those of the machine's platform ("" is [Metal]), those of its group. Each wins over what comes before it.
+func (p *Profile) Composition(platform string, group []string) []string {
+	if platform == "" {
+		platform = Metal
+	}
+	return slices.Concat(p.Snippets, p.PlatformSnippets[platform], group)
 }
 
 // Valid reports whether l names a loader or is empty.

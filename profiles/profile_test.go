@@ -45,6 +45,9 @@ func TestProfileValidate(t *testing.T) {
 			p.Boot.Args = strings.Split(strings.Repeat(strings.Repeat("a", 4000)+",", 17)+"b", ",")
 		}), []string{"boot.args: 68019 bytes"}},
 		{"config modes of a later version", with(func(p *profiles.Profile) { p.Config = profiles.ConfigInitrd }), []string{"config: initrd is not supported"}},
+		{"platforms", with(func(p *profiles.Profile) {
+			p.PlatformSnippets = map[string][]string{"metal": {"a.bu"}, "gpc": {"b.bu"}, "aws": {"../c"}}
+		}), []string{"platform_snippets.aws[0]: ", `platform_snippets.gpc: there is no platform "gpc", but metal, aws, azure, gcp, digitalocean`}},
 		{"words outside their list", with(func(p *profiles.Profile) {
 			p.IgnitionVersion, p.Config, p.OS, p.Loader = "3.4", "usb", "debian", "lilo"
 		}),
@@ -87,6 +90,18 @@ func wantLines(t *testing.T, err error, want []string) {
 		if !strings.HasPrefix(got[i], want[i]) {
 			t.Errorf("line %d: got %q, want it to start with %q", i, got[i], want[i])
 		}
+	}
+}
+
+func TestComposition(t *testing.T) {
+	p := profiles.Profile{Snippets: []string{"a", "b"}, PlatformSnippets: map[string][]string{"metal": {"m"}, "aws": {"w"}}}
+	for platform, want := range map[string]string{"": "a b m g", "metal": "a b m g", "aws": "a b w g", "azure": "a b g"} {
+		if got := strings.Join(p.Composition(platform, []string{"g"}), " "); got != want {
+			t.Errorf("on %q: %s, want %s", platform, got, want)
+		}
+	}
+	if len(p.Snippets) != 2 {
+		t.Error("the profile has changed")
 	}
 }
 

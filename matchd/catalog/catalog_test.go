@@ -173,6 +173,78 @@ func TestMatchAndRender(t *testing.T) {
 	}
 }
 
+// TestOrderOfComposition lets every document set the same file: base, profile's snippets, platform's, group's; the last one wins.
+func TestOrderOfComposition(t *testing.T) {
+	s, c := start(t)
+	document := func(name string) catalog.Owned[profiles.Template] {
+		text := fmt.Sprintf("variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: /last\n      overwrite: true\n      contents: {inline: %s}\n    - path: /%s\n", name, name)
+		return catalog.Owned[profiles.Template]{Value: profiles.Template{Kind: profiles.Ignition, Name: name, Content: []byte(text)}, File: "ignition/" + name}
+	}
+	objects := catalog.Objects{
+		Groups: []catalog.Owned[groups.Group]{
+			group("plain", "p", nil, nil),
+			{Value: groups.Group{ID: "own", Profile: "p", Selector: groups.Selector{"mac": "52:54:00:00:00:01"}, Snippets: []string{"group"}}, File: "f"},
+		},
+		Profiles: []catalog.Owned[profiles.Profile]{{Value: profiles.Profile{
+			ID: "p", IgnitionID: "base", Snippets: []string{"snippet"}, PlatformSnippets: map[string][]string{"metal": {"metal"}, "aws": {"aws"}}, IgnitionVersion: "3.5.0",
+		}, File: "f"}},
+		Templates: []catalog.Owned[profiles.Template]{document("base"), document("snippet"), document("metal"), document("aws"), document("group")},
+	}
+	snapshot, _ := replace(t, s, c, objects)
+	for _, tt := range []struct{ mac, platform, want string }{
+		{"", "", "metal: base snippet metal"},
+		{"", "metal", "metal: base snippet metal"},
+		{"", "aws", "aws: base snippet aws"},
+		{"", "gcp", "snippet: base snippet"},
+		{"52:54:00:00:00:01", "aws", "group: base snippet aws group"},
+	} {
+		selection, err := snapshot.Match(labels(tt.mac))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := snapshot.Ignition(t.Context(), selection, catalog.Request{Machine: map[string]string{"platform": tt.platform}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last, merged := "", ""
+		for _, name := range []string{"base", "snippet", "metal", "aws", "group"} {
+			if strings.Contains(string(config.JSON), `"data:,`+name+`"`) {
+				last = name
+			}
+			if strings.Contains(string(config.JSON), `"/`+name+`"`) {
+				merged += " " + name
+			}
+		}
+		if got := last + ":" + merged; got != tt.want || config.Version != "3.5.0" {
+			t.Errorf("%+v: got %q, version %s", tt, got, config.Version)
+		}
+	}
+}
+
+// TestEmptyIsNeverGiven holds the ways to an empty config: a machine that got one would boot unconfigured.
+func TestEmptyIsNeverGiven(t *testing.T) {
+	s, c := start(t)
+	for name, text := range map[string]string{
+		"nothing": "", "blank": " \n\n", "comment": "# nothing\n", "header": "variant: fcos\nversion: 1.5.0\n", "empty JSON": `{"ignition":{"version":"3.4.0"}}`,
+		"template": "{{if false}}x{{end}}", "template with a header": "variant: fcos\nversion: 1.5.0\n{{if .more}}passwd: {}{{end}}\n",
+	} {
+		objects := catalog.Objects{
+			Groups:    []catalog.Owned[groups.Group]{group("g", "p", nil, map[string]any{"more": false})},
+			Profiles:  []catalog.Owned[profiles.Profile]{{Value: profiles.Profile{ID: "p", IgnitionID: "base"}, File: "f"}},
+			Templates: []catalog.Owned[profiles.Template]{{Value: profiles.Template{Kind: profiles.Ignition, Name: "base", Content: []byte(text)}, File: "f"}},
+		}
+		snapshot, _ := replace(t, s, c, objects)
+		selection, err := snapshot.Match(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := snapshot.Ignition(t.Context(), selection, catalog.Request{})
+		if !fault.Is(err, fault.Unavailable) || config != nil || !strings.Contains(err.Error(), "the config is empty") {
+			t.Errorf("%s: got %+v, %v", name, config, err)
+		}
+	}
+}
+
 func TestErrorsSayWhoseTheyAre(t *testing.T) {
 	s, c := start(t)
 	broken := site()

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"strings"
 
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/fault"
@@ -74,16 +75,18 @@ func (s *Snapshot) document(kind profiles.Kind, selection Selection, name string
 	return document, nil
 }
 
-// Ignition renders the selection's config: the profile's base, its snippets, the group's snippets. NotFound: the profile has none.
+// Ignition renders the selection's config: the profile's base, its snippets, its snippets for the machine's platform, the group's
+// snippets. NotFound: the profile has none.
 // Everything that keeps it from being rendered is of kind Unavailable, with the renderer's report in the chain, because a machine shall wait
 // until somebody mended it.
 func (s *Snapshot) Ignition(ctx context.Context, selection Selection, request Request) (*render.Config, error) {
-	composition, err := s.composition(selection)
+	platform := request.Machine["platform"]
+	composition, err := s.composition(selection, platform)
 	if err != nil {
 		return nil, err
 	}
 	data := request.input(selection).Data()
-	key := "ignition " + selection.Profile.ID + " " + selection.snippetKey() + " " + composition.Key(data)
+	key := "ignition " + selection.Profile.ID + " " + platform + " " + strings.Join(selection.Group.Snippets, " ") + " " + composition.Key(data)
 	rendered, err := s.cached(ctx, key, func(ctx context.Context) (any, error) { return composition.Config(ctx, data) })
 	if err != nil {
 		return nil, fault.New(fault.Unavailable, "rendering the config of profile %q for group %q: %w", selection.Profile.ID, selection.Group.ID, err)
@@ -91,30 +94,20 @@ func (s *Snapshot) Ignition(ctx context.Context, selection Selection, request Re
 	return rendered.(*render.Config), nil
 }
 
-func (s *Snapshot) composition(selection Selection) (render.Composition, error) {
+func (s *Snapshot) composition(selection Selection, platform string) (render.Composition, error) {
 	base, err := s.document(profiles.Ignition, selection, selection.Profile.IgnitionID)
 	if err != nil {
 		return render.Composition{}, err
 	}
 	composition := render.Composition{Base: base, Version: selection.Profile.IgnitionVersion, AllowUnhashed: selection.Profile.AllowUnhashedSources}
-	for _, names := range [][]string{selection.Profile.Snippets, selection.Group.Snippets} {
-		for _, name := range names {
-			snippet, err := s.document(profiles.Ignition, selection, name)
-			if err != nil {
-				return render.Composition{}, err
-			}
-			composition.Snippets = append(composition.Snippets, snippet)
+	for _, name := range selection.Profile.Composition(platform, selection.Group.Snippets) {
+		snippet, err := s.document(profiles.Ignition, selection, name)
+		if err != nil {
+			return render.Composition{}, err
 		}
+		composition.Snippets = append(composition.Snippets, snippet)
 	}
 	return composition, nil
-}
-
-func (s Selection) snippetKey() string {
-	var key []byte
-	for _, name := range s.Group.Snippets {
-		key = append(append(key, name...), ' ')
-	}
-	return string(key)
 }
 
 // Generic renders the selection's generic template; errors are those of [Snapshot.Ignition].

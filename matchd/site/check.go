@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -39,7 +40,7 @@ func (r *reading) check(ctx context.Context) {
 		if len(group.Value.Snippets) == 0 {
 			continue
 		}
-		complete := r.checkSnippets(group.Value.Snippets, group.problem)
+		complete := r.checkSnippets("snippets", group.Value.Snippets, group.problem)
 		// Many groups share a composition: it is tried once.
 		key := group.Value.Profile + " " + strings.Join(group.Value.Snippets, " ")
 		if profile != nil && complete && !composed[key] {
@@ -83,15 +84,19 @@ func (r *reading) checkProfile(ctx context.Context, profile *Object[profiles.Pro
 			complete = complete && (found || ref.kind != profiles.Ignition)
 		}
 	}
-	if r.checkSnippets(profile.Value.Snippets, profile.problem) && complete {
+	complete = r.checkSnippets("snippets", profile.Value.Snippets, profile.problem) && complete
+	for _, platform := range slices.Sorted(maps.Keys(profile.Value.PlatformSnippets)) {
+		complete = r.checkSnippets("platform_snippets."+platform, profile.Value.PlatformSnippets[platform], profile.problem) && complete
+	}
+	if complete {
 		r.compose(ctx, &profile.Value, nil, profile.problem)
 	}
 }
 
-func (r *reading) checkSnippets(names []string, at problemAt) bool {
+func (r *reading) checkSnippets(field string, names []string, at problemAt) bool {
 	complete := true
 	for i, name := range names {
-		found := r.checkReference(fmt.Sprintf("snippets[%d]", i), profiles.Ignition, name, at)
+		found := r.checkReference(fmt.Sprintf("%s[%d]", field, i), profiles.Ignition, name, at)
 		complete = complete && found
 	}
 	return complete
