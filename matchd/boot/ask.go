@@ -10,7 +10,6 @@ import (
 type Ask struct {
 	Labels   groups.Labels  // of the query, normalised by groups.LabelsFromQuery
 	RawQuery string         // as sent; templates see it as .request.raw_query
-	Accept   string         // the client's Accept header
 	BaseURL  string         // "http://10.0.0.1:8080" without a slash at the end: how this machine reaches us
 	Peer     netip.AddrPort // where the question came from
 }

@@ -95,7 +95,7 @@ func (s *Space) Open(ctx context.Context, r Request) (*File, error) {
 		return nil, err
 	}
 	if t.named {
-		s.observe(t.mac, r.Peer.Addr())
+		s.Machines.Claim(t.mac, r.Peer.Addr())
 	}
 	file.Event.MAC = t.mac
 	if known, ok := s.Machines.ByMAC(t.mac); ok {
@@ -136,13 +136,6 @@ func (s *Space) Whose(name string, peer netip.Addr) machine.MAC {
 		cleaned = ""
 	}
 	return s.resolve(cleaned, peer).mac
-}
-
-// observe remembers the peer's address for what the machine asks for without saying who it is. What DHCP told is better and stays.
-func (s *Space) observe(mac machine.MAC, peer netip.Addr) {
-	if _, known := s.Machines.ByAddress(peer); !known {
-		s.Machines.Observe(machine.Machine{MAC: mac, Address: peer})
-	}
 }
 
 func cutFold(s, prefix string) (string, bool) {

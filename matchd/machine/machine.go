@@ -54,8 +54,8 @@ func (m *Machine) Known() map[string]string {
 }
 
 // Merge returns the labels of a query with what the server knows laid over them: for [ServerLabels] and for an operator's
-// labels the server wins, for everything else the query does. The query's own "platform" (iPXE's pcbios or efi) arrives as
-// "firmware".
+// labels the server wins, for everything else the query does. A query that has the machine's UUID in another case or byte order keeps its
+// spelling, which is the one that groups are written for. The query's own "platform" (iPXE's pcbios or efi) arrives as "firmware".
 func (m *Machine) Merge(query map[string]string) map[string]string {
 	merged := make(map[string]string, len(query)+4)
 	for key, value := range query {
@@ -69,7 +69,8 @@ func (m *Machine) Merge(query map[string]string) map[string]string {
 	}
 	known := m.Known()
 	for key, value := range known {
-		if _, claimed := merged[key]; claimed && !m.owns(key) {
+		claim, claimed := merged[key]
+		if claimed && (!m.owns(key) || key == "uuid" && sameUUID(claim, value)) {
 			continue
 		}
 		merged[key] = value
@@ -101,6 +102,10 @@ func SwapUUID(uuid string) string {
 		parts[i] = swapHexBytes(parts[i])
 	}
 	return strings.Join(parts, "-")
+}
+
+func sameUUID(a, b string) bool {
+	return strings.EqualFold(a, b) || strings.EqualFold(SwapUUID(a), b)
 }
 
 func swapHexBytes(s string) string {

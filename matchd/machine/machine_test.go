@@ -89,6 +89,21 @@ func TestMergeServerWins(t *testing.T) {
 	}
 }
 
+// TestMergeKeepsSpellingOfUUID: firmware told the UUID by DHCP in the wrong byte order, iPXE writes it as it is, people in any case.
+func TestMergeKeepsSpellingOfUUID(t *testing.T) {
+	m := machine.Machine{MAC: mac, UUID: "33221100-5544-7766-8899-aabbccddeeff"}
+	for _, uuid := range []string{
+		"33221100-5544-7766-8899-aabbccddeeff", "00112233-4455-6677-8899-aabbccddeeff", "00112233-4455-6677-8899-AABBCCDDEEFF",
+	} {
+		if got := m.Merge(map[string]string{"uuid": uuid})["uuid"]; got != uuid {
+			t.Errorf("%s becomes %s", uuid, got)
+		}
+	}
+	if got := m.Merge(map[string]string{"uuid": "another"})["uuid"]; got != m.UUID {
+		t.Errorf("another machine's UUID stays: %s", got)
+	}
+}
+
 func TestSwapUUID(t *testing.T) {
 	const big, little = "00112233-4455-6677-8899-aabbccddeeff", "33221100-5544-7766-8899-aabbccddeeff"
 	if got := machine.SwapUUID(big); got != little {
@@ -133,6 +148,50 @@ func TestRegistryAddressChangesOwner(t *testing.T) {
 	}
 }
 
+// TestRegistryClaims: who asks in a machine's name, an operator with curl or another machine, must not make its own address nobody's.
+func TestRegistryClaims(t *testing.T) {
+	const other = machine.MAC("52:54:00:00:00:02")
+	own, laptop, third := netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("10.0.0.200"), netip.MustParseAddr("10.0.0.201")
+	r := machine.NewRegistry(0)
+	r.Observe(machine.Machine{MAC: mac, Address: own})
+	r.Claim(mac, laptop)
+	r.Claim(other, own)
+	for addr, want := range map[netip.Addr]machine.MAC{own: mac, laptop: mac} {
+		if got, _ := r.ByAddress(addr); got.MAC != want || got.Address != own {
+			t.Errorf("%s leads to %q at %s, want %q at %s", addr, got.MAC, got.Address, want, own)
+		}
+	}
+	r.Claim(other, laptop)
+	r.Claim(mac, third)
+	r.Claim(mac, netip.Addr{})
+	for addr, want := range map[netip.Addr]machine.MAC{own: mac, laptop: other, third: mac} {
+		if got, _ := r.ByAddress(addr); got.MAC != want {
+			t.Errorf("later %s leads to %q, want %q", addr, got.MAC, want)
+		}
+	}
+	r.Observe(machine.Machine{MAC: other, Address: third})
+	r.Observe(machine.Machine{MAC: other, Address: netip.MustParseAddr("10.0.0.9")})
+	if got, known := r.ByAddress(third); known {
+		t.Errorf("the address that %q left still leads to it", got.MAC)
+	}
+}
+
+func TestRegistrySharedUUIDIsNobodys(t *testing.T) {
+	const uuid, swapped = "00112233-4455-6677-8899-aabbccddeeff", "33221100-5544-7766-8899-aabbccddeeff"
+	r := machine.NewRegistry(0)
+	r.Observe(machine.Machine{MAC: mac, UUID: uuid})
+	for _, claim := range []string{uuid, swapped} {
+		r.Observe(machine.Machine{MAC: "52:54:00:00:00:02", UUID: claim})
+		if got, ok := r.ByUUID(uuid); ok {
+			t.Errorf("a UUID that two machines tell leads to %q", got.MAC)
+		}
+	}
+	r.Observe(machine.Machine{MAC: "52:54:00:00:00:02", UUID: "its own"})
+	if got, _ := r.ByUUID(uuid); got.MAC != mac {
+		t.Errorf("a UUID that one machine tells leads to %q", got.MAC)
+	}
+}
+
 func TestRegistryIsBounded(t *testing.T) {
 	r := machine.NewRegistry(3)
 	r.Pin(machine.Machine{MAC: mac, Address: netip.MustParseAddr("10.0.0.1")})
@@ -159,6 +218,7 @@ func TestRegistryConcurrently(t *testing.T) {
 			for j := range 200 {
 				m := machine.MAC(fmt.Sprintf("52:54:00:00:%02x:%02x", i, j))
 				r.Observe(machine.Machine{MAC: m, UUID: string(m), Address: netip.AddrFrom4([4]byte{10, 0, byte(i), byte(j)})})
+				r.Claim(m, netip.AddrFrom4([4]byte{10, 1, byte(i), byte(j)}))
 				r.ByMAC(m)
 				r.ByUUID(string(m))
 			}
@@ -167,5 +227,9 @@ func TestRegistryConcurrently(t *testing.T) {
 	wg.Wait()
 	if r.Len() != 16 {
 		t.Errorf("Len = %d, want 16", r.Len())
+	}
+	r.Claim("52:54:00:00:99:99", netip.MustParseAddr("10.2.0.1"))
+	if r.Len() != 16 {
+		t.Errorf("Len = %d after a claim, want 16", r.Len())
 	}
 }

@@ -18,12 +18,13 @@ type Registry struct {
 	recent   *list.List // of *entry, most recently seen first
 	byMAC    map[MAC]*list.Element
 	byAddr   map[netip.Addr]MAC
-	byUUID   map[string]MAC
+	byUUID   map[string]map[MAC]bool // sets: many boards are sold with the same UUID
 }
 
 type entry struct {
 	machine Machine
-	pinned  bool // configured by the operator: never makes room
+	claimed netip.Addr // where somebody last asked in this machine's name; invalid: nowhere
+	pinned  bool       // configured by the operator: never makes room
 }
 
 // NewRegistry returns an empty registry for at most capacity machines besides pinned ones; zero means [MaxTracked].
@@ -33,7 +34,7 @@ func NewRegistry(capacity int) *Registry {
 	}
 	return &Registry{
 		capacity: capacity, recent: list.New(),
-		byMAC: map[MAC]*list.Element{}, byAddr: map[netip.Addr]MAC{}, byUUID: map[string]MAC{},
+		byMAC: map[MAC]*list.Element{}, byAddr: map[netip.Addr]MAC{}, byUUID: map[string]map[MAC]bool{},
 	}
 }
 
@@ -52,6 +53,40 @@ func (r *Registry) Observe(m Machine) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mergeLocked(m)
+	r.makeRoomLocked()
+}
+
+// Claim notes that somebody at the given address asked in the machine's name, for what comes from there without a name. Unlike [Registry.Observe]
+// it takes neither the machine's own address from it nor an address from the machine that DHCP gave it to: an operator may ask as well, or
+// another machine.
+func (r *Registry) Claim(mac MAC, addr netip.Addr) {
+	addr = addr.Unmap()
+	if mac == "" || !addr.IsValid() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	owner, owned := r.lookupLocked(r.byAddr[addr])
+	if owned && owner.Address == addr {
+		return
+	}
+	e := r.mergeLocked(Machine{MAC: mac})
+	if e.claimed != addr {
+		r.leaveLocked(e.claimed, mac)
+		e.claimed = addr
+	}
+	r.byAddr[addr] = mac
+	r.makeRoomLocked()
+}
+
+// leaveLocked forgets that the address leads to the machine.
+func (r *Registry) leaveLocked(addr netip.Addr, mac MAC) {
+	if r.byAddr[addr] == mac {
+		delete(r.byAddr, addr)
+	}
+}
+
+func (r *Registry) makeRoomLocked() {
 	for r.recent.Len() > r.capacity && r.evictLocked() {
 	}
 }
@@ -66,19 +101,29 @@ func (r *Registry) mergeLocked(m Machine) *entry {
 	e := element.Value.(*entry)
 	old := e.machine
 	e.machine.learn(m)
-	if old.Address != e.machine.Address && r.byAddr[old.Address] == m.MAC {
-		delete(r.byAddr, old.Address)
+	if old.Address != e.machine.Address && old.Address != e.claimed {
+		r.leaveLocked(old.Address, m.MAC)
 	}
 	if e.machine.Address.IsValid() {
 		r.byAddr[e.machine.Address] = m.MAC
 	}
-	if old.UUID != e.machine.UUID && r.byUUID[old.UUID] == m.MAC {
-		delete(r.byUUID, old.UUID)
-	}
-	if e.machine.UUID != "" {
-		r.byUUID[e.machine.UUID] = m.MAC
+	if old.UUID != e.machine.UUID {
+		r.dropUUIDLocked(old)
+		if r.byUUID[e.machine.UUID] == nil {
+			r.byUUID[e.machine.UUID] = map[MAC]bool{}
+		}
+		r.byUUID[e.machine.UUID][m.MAC] = true
 	}
 	return e
+}
+
+// dropUUIDLocked forgets that the machine's UUID leads to it.
+func (r *Registry) dropUUIDLocked(m Machine) {
+	macs := r.byUUID[m.UUID]
+	delete(macs, m.MAC)
+	if len(macs) == 0 {
+		delete(r.byUUID, m.UUID)
+	}
 }
 
 // evictLocked forgets the unpinned machine seen longest ago; it reports false when there is none.
@@ -90,12 +135,9 @@ func (r *Registry) evictLocked() bool {
 		}
 		r.recent.Remove(element)
 		delete(r.byMAC, e.machine.MAC)
-		if r.byAddr[e.machine.Address] == e.machine.MAC {
-			delete(r.byAddr, e.machine.Address)
-		}
-		if r.byUUID[e.machine.UUID] == e.machine.MAC {
-			delete(r.byUUID, e.machine.UUID)
-		}
+		r.leaveLocked(e.machine.Address, e.machine.MAC)
+		r.leaveLocked(e.claimed, e.machine.MAC)
+		r.dropUUIDLocked(e.machine)
 		return true
 	}
 	return false
@@ -108,7 +150,7 @@ func (r *Registry) ByMAC(mac MAC) (Machine, bool) {
 	return r.lookupLocked(mac)
 }
 
-// ByAddress returns the machine that was last seen with the given IP address.
+// ByAddress returns the machine that has the given IP address by DHCP or, where DHCP told of none, that was last asked for from there.
 func (r *Registry) ByAddress(addr netip.Addr) (Machine, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,17 +161,22 @@ func (r *Registry) ByAddress(addr netip.Addr) (Machine, bool) {
 	return r.lookupLocked(mac)
 }
 
-// ByUUID returns the machine with the given SMBIOS UUID; either byte order of its first three fields is found.
+// ByUUID returns the machine with the given SMBIOS UUID; either byte order of its first three fields is found. A UUID that several machines
+// told is nobody's: boards are sold with the same one, and a machine that claims its neighbour's must not be taken for it.
 func (r *Registry) ByUUID(uuid string) (Machine, bool) {
 	uuid = strings.ToLower(uuid)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, u := range [...]string{uuid, SwapUUID(uuid)} {
-		if mac, ok := r.byUUID[u]; ok {
-			return r.lookupLocked(mac)
+	var found MAC
+	for _, spelling := range [...]string{uuid, SwapUUID(uuid)} {
+		for mac := range r.byUUID[spelling] {
+			if found != "" && found != mac {
+				return Machine{}, false
+			}
+			found = mac
 		}
 	}
-	return Machine{}, false
+	return r.lookupLocked(found)
 }
 
 func (r *Registry) lookupLocked(mac MAC) (Machine, bool) {

@@ -96,23 +96,21 @@ func cleanPath(p string) string {
 	return cleaned
 }
 
-// identify finds out who asks: by the mac label, by the uuid label, by the peer's address. A machine that says its address is remembered
-// by where it spoke from, for what it asks for without saying who it is; what DHCP told of that address is better and stays.
+// identify finds out who asks: by the mac label, by the uuid label, by the peer's address. Where a machine's name was spoken from is
+// remembered, for what is asked for from there without a name.
 func (x *exchange) identify() {
 	machines := x.server.o.Machines
 	var known machine.Machine
 	mac, err := machine.ParseMAC(x.labels["mac"])
-	switch {
-	case err == nil:
+	if err == nil {
 		known, _ = machines.ByMAC(mac)
 		known.MAC = mac
-		if _, taken := machines.ByAddress(x.peer.Addr()); !taken && x.peer.IsValid() {
-			machines.Observe(machine.Machine{MAC: mac, Address: x.peer.Addr()})
+		machines.Claim(mac, x.peer.Addr())
+	} else {
+		var found bool
+		if known, found = machines.ByUUID(x.labels["uuid"]); !found {
+			known, _ = machines.ByAddress(x.peer.Addr())
 		}
-	case x.labels["uuid"] != "":
-		known, _ = machines.ByUUID(x.labels["uuid"])
-	default:
-		known, _ = machines.ByAddress(x.peer.Addr())
 	}
 	x.mac, x.uuid = known.MAC, known.UUID
 }
@@ -120,7 +118,7 @@ func (x *exchange) identify() {
 // ask is the question that this request puts to the planner.
 func (x *exchange) ask() boot.Ask {
 	return boot.Ask{
-		Labels: x.labels, RawQuery: x.r.URL.RawQuery, Accept: x.r.Header.Get("Accept"), BaseURL: x.server.o.BaseURL(x.local), Peer: x.peer,
+		Labels: x.labels, RawQuery: x.r.URL.RawQuery, BaseURL: x.server.o.BaseURL(x.local), Peer: x.peer,
 	}
 }
 

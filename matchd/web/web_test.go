@@ -276,6 +276,7 @@ func TestAttribution(t *testing.T) {
 		"/metadata": "52:54:00:00:00:09",
 		"/metadata?mac=52-54-00-00-00-08&uuid=u-9": "52:54:00:00:00:08",
 		"/metadata?uuid=U-9":                       "52:54:00:00:00:09",
+		"/metadata?uuid=unheard-of":                "52:54:00:00:00:09",
 		"/m/52-54-00-00-00-07/x.efi":               "52:54:00:00:00:07",
 	} {
 		h.get(http.MethodGet, target)
