@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ type program struct {
 
 // newProgram parses source; the error is a *Report.
 func newProgram(name, source string) (*program, error) {
-	tmpl, err := template.New(name).Option("missingkey=error").Funcs(boundedFunctions()).Parse(source)
+	tmpl, err := template.New(name).Option("missingkey=error").Funcs(functions()).Parse(source)
 	if err != nil {
 		return nil, templateReport(name, source, err)
 	}
@@ -133,7 +134,7 @@ func (s *sink) Write(b []byte) (int, error) {
 		return 0, errTooBusy
 	case len(s.out)+len(b) > MaxOutput:
 		return 0, errTooLong
-	case s.steps%64 == 0 && s.ctx.Err() != nil:
+	case s.ctx.Err() != nil: // asked every time: a step may have been a function that took its while
 		return 0, errNoChance
 	case len(b) == 0:
 		return 0, nil
@@ -154,6 +155,7 @@ var (
 	templateError = regexp.MustCompile(`(?s)^template: (.*?):(\d+)(?::(\d+))?: (.*)$`)
 	executing     = regexp.MustCompile(`(?s)^executing "[^"]*" at <(.*?)>: (.*)$`)
 	missingKey    = regexp.MustCompile(`^map has no entry for key "(.*)"$`)
+	notDefined    = regexp.MustCompile(`^function "(\w+)" not defined$`)
 	callingNamed  = regexp.MustCompile(`(?s)^error calling \w+: (.*)$`)
 )
 
@@ -174,6 +176,9 @@ func templateReport(name, source string, err error) error {
 	}
 	if m := executing.FindStringSubmatch(problem.What); m != nil {
 		problem.What = explainExecution(m[1], m[2])
+	}
+	if m := notDefined.FindStringSubmatch(problem.What); m != nil {
+		problem.What = cmp.Or(unknownFunction(m[1]), problem.What)
 	}
 	return &Report{Problems: []Problem{problem}}
 }
