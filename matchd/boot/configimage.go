@@ -8,6 +8,7 @@ import (
 
 	"github.com/cavaliergopher/cpio"
 
+	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/render"
 	"github.com/matchd/matchd/profiles"
 )
@@ -22,6 +23,14 @@ const configImagePath = "/v1/" + ConfigImageName
 type ConfigImage struct {
 	Image  []byte         // a newc archive, the same bytes for the same config
 	Config *render.Config // what is in it
+}
+
+// Event returns the event of an image that was sent.
+func (i *ConfigImage) Event() event.Event {
+	return event.Event{
+		Stage: event.ConfigSent, Message: "sent the Ignition config in an initrd, spec " + i.Config.Version,
+		Attrs: map[string]string{event.AttrDigest: i.Config.Digest},
+	}
 }
 
 // ConfigImage returns the asking machine's config as an initrd image; errors are those of [Planner.Ignition].

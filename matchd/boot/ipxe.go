@@ -132,7 +132,17 @@ func (p *Plan) ipxeExit() string {
 	return "exit 1\n"
 }
 
-var echoEscapes = strings.NewReplacer("${", "$ {", "||", "| |", "&&", "& &", "\n", " ", "\r", " ")
-
-// echoSafe keeps a text from being expanded or cut by iPXE: it knows variables and, as words, command separators.
-func echoSafe(s string) string { return echoEscapes.Replace(s) }
+// echoSafe keeps a text from being expanded or cut by iPXE, which knows variables and, as words of their own, command separators and
+// comments (src/core/exec.c, command_terminator). The texts quote what machines said of themselves.
+func echoSafe(s string) string {
+	words := strings.Fields(strings.ReplaceAll(s, "${", "$ {"))
+	for i, word := range words {
+		switch {
+		case word == "||" || word == "&&" || word == ";":
+			words[i] = "'" + word + "'"
+		case word[0] == '#':
+			words[i] = "'" + word
+		}
+	}
+	return strings.Join(words, " ")
+}

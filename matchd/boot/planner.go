@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
 	"strconv"
@@ -120,16 +121,33 @@ func (p *Planner) snapshot() (*catalog.Snapshot, error) {
 }
 
 // BootScript returns the script that every machine starts with. mac is empty where the script is not for a particular machine.
-// It is NotFound for a machine that nobody wants and whose exit method is [HTTP404].
+// It is NotFound for a machine that nobody wants and whose exit method is [HTTP404]. With that method the script does not ask again: iPXE
+// cannot tell a 404, which is final, from an answer that may come later.
 func (p *Planner) BootScript(_ context.Context, ask Ask, mac machine.MAC) ([]byte, error) {
-	if mac != "" && p.exitMethod(mac) == HTTP404 {
+	final := p.exitMethod(mac) == HTTP404
+	if mac != "" && final {
 		known, _ := p.opt.Machines.ByMAC(mac)
 		known.MAC = mac
-		if snapshot := p.opt.Catalog.Current(); snapshot != nil && !snapshot.Groups.Possible(known.Known()) {
-			return nil, fault.New(fault.NotFound, "no group can match machine %s", mac)
+		if snapshot := p.opt.Catalog.Current(); snapshot != nil && !possible(snapshot.Groups, known.Known()) {
+			return nil, fault.Wrap(fault.NotFound, &catalog.NoMatch{Groups: snapshot.Groups, Labels: known.Known()})
 		}
 	}
-	return bootScript(ask.BaseURL, mac, p.opt.Unmatched != UnmatchedIgnore), nil
+	return bootScript(ask.BaseURL, mac, p.opt.Unmatched != UnmatchedIgnore && !final), nil
+}
+
+// possible reports whether some group may match a machine of which these labels are known. Firmware tells its UUID in either byte order
+// (RFC 4578 section 2.3), and only its script shows which one groups go by.
+func possible(index *groups.Index, known groups.Labels) bool {
+	if index.Possible(known) {
+		return true
+	}
+	swapped := machine.SwapUUID(known["uuid"])
+	if swapped == known["uuid"] {
+		return false
+	}
+	other := maps.Clone(known)
+	other["uuid"] = swapped
+	return index.Possible(other)
 }
 
 // Plan decides what the asking machine boots. Without a match the policy for unmatched machines decides: a plan to boot from disk or to

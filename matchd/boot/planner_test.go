@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -231,11 +232,48 @@ func TestExitMethodOfOneMachine(t *testing.T) {
 	if err != nil || plan.Exit != Exit0 {
 		t.Errorf("default: %v, %v", plan, err)
 	}
-	if _, err := p.BootScript(t.Context(), Ask{BaseURL: base}, stranger); !fault.Is(err, fault.NotFound) {
+	var noMatch *catalog.NoMatch
+	if _, err := p.BootScript(t.Context(), Ask{BaseURL: base}, stranger); !fault.Is(err, fault.NotFound) || !errors.As(err, &noMatch) {
 		t.Errorf("http404: the script is still given: %v", err)
 	}
 	if _, err := p.BootScript(t.Context(), Ask{BaseURL: base}, worker); err != nil {
 		t.Errorf("a wanted machine gets no script: %v", err)
+	}
+}
+
+// TestHTTP404IsFinal: a machine that is to give up on a 404 must not be told to ask again after one.
+func TestHTTP404IsFinal(t *testing.T) {
+	for _, tt := range []struct {
+		unmatched Unmatched
+		exit      ExitMethod
+		mac       machine.MAC
+		again     bool
+	}{
+		{UnmatchedLocal, Exit1, "", true},
+		{UnmatchedLocal, Exit1, serial, true},
+		{UnmatchedHold, Exit1, "", true},
+		{UnmatchedIgnore, Exit1, "", false},
+		{UnmatchedLocal, HTTP404, "", false},
+		{UnmatchedLocal, HTTP404, serial, false},
+	} {
+		p := newPlanner(loaded(t), func(o *Options) { o.Unmatched, o.Exit = tt.unmatched, tt.exit })
+		script, err := p.BootScript(t.Context(), Ask{BaseURL: base}, tt.mac)
+		if again := strings.Contains(string(script), "goto ask"); err != nil || again != tt.again {
+			t.Errorf("%s, %s, machine %q: asks again %v, %v, want %v:\n%s", tt.unmatched, tt.exit, tt.mac, again, err, tt.again, script)
+		}
+	}
+}
+
+// TestPossibleInEitherByteOrder: firmware's UUID may have its first fields swapped; the group is not ruled out by that.
+func TestPossibleInEitherByteOrder(t *testing.T) {
+	index := groups.Build([]groups.Group{{ID: "g", Profile: "p", Selector: groups.Selector{"uuid": "00112233-4455-6677-8899-aabbccddeeff"}}})
+	for uuid, want := range map[string]bool{
+		"00112233-4455-6677-8899-aabbccddeeff": true, "33221100-5544-7766-8899-aabbccddeeff": true,
+		"10112233-4455-6677-8899-aabbccddeeff": false, "other": false,
+	} {
+		if got := possible(index, groups.Labels{"uuid": uuid}); got != want {
+			t.Errorf("%s: possible is %v, want %v", uuid, got, want)
+		}
 	}
 }
 

@@ -38,20 +38,22 @@ type Request struct {
 	BaseURL  string            // how the machine reaches the server
 }
 
-// noMatch explains itself only when somebody reads it: explaining looks at every group.
-type noMatch struct {
-	index  *groups.Index
-	labels groups.Labels
+// NoMatch is the error that no group wants a machine. Other errors of kind NotFound are of a machine whose profile lacks what was asked for. It
+// explains itself only when somebody reads it: explaining looks at every group.
+type NoMatch struct {
+	Groups *groups.Index
+	Labels groups.Labels
 }
 
-func (e *noMatch) Error() string { return e.index.Explain(e.labels).String() }
+// Error tells which group came nearest.
+func (e *NoMatch) Error() string { return e.Groups.Explain(e.Labels).String() }
 
-// Match finds the group and its profile. No group is an error of kind NotFound that explains which came nearest. A group whose profile
+// Match finds the group and its profile. No group is an error of kind NotFound, a [NoMatch]. A group whose profile
 // is missing is of kind Unavailable, with the group in the selection: there is no falling through to another group.
 func (s *Snapshot) Match(labels groups.Labels) (Selection, error) {
 	group, found := s.Groups.Match(labels)
 	if !found {
-		return Selection{}, fault.Wrap(fault.NotFound, &noMatch{s.Groups, labels})
+		return Selection{}, fault.Wrap(fault.NotFound, &NoMatch{s.Groups, labels})
 	}
 	profile, found := s.Profiles[group.Profile]
 	if !found {

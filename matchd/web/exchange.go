@@ -17,6 +17,7 @@ import (
 
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/boot"
+	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/matchd/machine"
@@ -182,11 +183,16 @@ func (x *exchange) notFound(reason string) {
 // into the timeline and not to the machine: it may quote a config.
 func (x *exchange) fail(what string, err error) {
 	var report *render.Report
+	var noMatch *catalog.NoMatch
 	switch {
 	case errors.Is(err, context.Canceled) && x.ctx().Err() != nil:
 		x.refuse(http.StatusServiceUnavailable, "the client went away\n")
 	case fault.Is(err, fault.NotFound):
-		x.record(event.Event{Stage: event.NotMatched, Level: event.Warn, Message: what + " refused: " + err.Error()})
+		e := event.Event{Stage: event.Refused, Level: event.Warn, Message: what + " refused: " + err.Error()}
+		if errors.As(err, &noMatch) {
+			e.Stage = event.NotMatched
+		}
+		x.record(e)
 		x.notFound("404 not found: nothing on this site gives this machine its " + what + "\n")
 	case errors.As(err, &report):
 		x.record(event.Event{Stage: event.ConfigRefused, Level: event.Alarm, Message: what + " cannot be rendered; the machine was told to ask again", Error: err.Error()})

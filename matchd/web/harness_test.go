@@ -46,6 +46,13 @@ func (b *brain) Plan(_ context.Context, ask boot.Ask) (*boot.Plan, error) { retu
 func (b *brain) Ignition(_ context.Context, ask boot.Ask) (*render.Config, error) {
 	return b.ignition(ask)
 }
+func (b *brain) ConfigImage(_ context.Context, ask boot.Ask) (*boot.ConfigImage, error) {
+	config, err := b.ignition(ask)
+	if err != nil {
+		return nil, err
+	}
+	return &boot.ConfigImage{Image: []byte("070701 " + string(config.JSON)), Config: config}, nil
+}
 func (b *brain) Generic(_ context.Context, ask boot.Ask) ([]byte, error) {
 	return b.text("generic", ask)
 }

@@ -82,6 +82,18 @@ func (s *Server) ignition(x *exchange) {
 	}, len(config.JSON))
 }
 
+// configImage sends the machine's config as an initrd. Nothing is known of the Ignition that will read it.
+func (s *Server) configImage(x *exchange) {
+	image, err := s.o.Configurer.ConfigImage(x.ctx(), x.ask())
+	if err != nil {
+		x.fail("Ignition config", err)
+		return
+	}
+	x.w.Header().Set("ETag", image.Config.ETag())
+	x.text(http.StatusOK, bootfile.TypeBinary, image.Image)
+	x.sent(image.Event(), len(image.Image))
+}
+
 func (s *Server) metadata(x *exchange) {
 	lines, err := s.o.Configurer.Metadata(x.ctx(), x.ask())
 	if err != nil {

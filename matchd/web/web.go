@@ -63,6 +63,8 @@ type Planner interface {
 // wrong.
 type Configurer interface {
 	Ignition(ctx context.Context, ask boot.Ask) (*render.Config, error)
+	// ConfigImage returns the same config as an initrd.
+	ConfigImage(ctx context.Context, ask boot.Ask) (*boot.ConfigImage, error)
 	Generic(ctx context.Context, ask boot.Ask) ([]byte, error)
 	Cloud(ctx context.Context, ask boot.Ask) ([]byte, error)
 	Metadata(ctx context.Context, ask boot.Ask) ([]byte, error)
@@ -122,7 +124,7 @@ func New(o Options) (*Server, error) {
 	s.routes = map[string]func(*exchange){
 		"/": s.root, "/boot.ipxe": s.bootScript, "/boot.ipxe.0": s.bootScript, "/autoexec.ipxe": s.bootScript,
 		"/ipxe": s.ipxe, "/grub": s.grub, "/ignition": s.ignition, "/cloud": s.cloud, "/generic": s.generic, "/metadata": s.metadata,
-		"/v1/report": s.report,
+		"/v1/report": s.report, "/v1/" + boot.ConfigImageName: s.configImage,
 	}
 	return s, nil
 }

@@ -12,7 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/boot"
+	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/matchd/machine"
@@ -99,7 +101,7 @@ func TestPaths(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
-	none := fault.New(fault.NotFound, "no group matches")
+	none := fault.Wrap(fault.NotFound, &catalog.NoMatch{Groups: groups.Build(nil)})
 	wrong := fault.Wrap(fault.Unavailable, &render.Report{Problems: []render.Problem{{Name: "w.yaml", Line: 12, What: "bad", Source: "password: hunter2"}}})
 	for _, tc := range []struct {
 		name   string
@@ -108,6 +110,7 @@ func TestFailures(t *testing.T) {
 		stage  event.Stage
 	}{
 		{"no match", none, 404, event.NotMatched},
+		{"no such document", fault.New(fault.NotFound, "profile \"p\" has no generic_id"), 404, event.Refused},
 		{"wrong document", wrong, 503, event.ConfigRefused},
 		{"no catalog", fault.New(fault.Unavailable, "not loaded: hunter2"), 503, event.Error},
 		{"bad profile", fault.New(fault.Invalid, "no kernel hunter2"), 503, event.Error},
