@@ -20,12 +20,17 @@ const MaxCachedBytes = 64 << 20
 // MaxWait is how long a rendering may wait for its turn and run.
 const MaxWait = 30 * time.Second
 
+// MaxQueued is the number of renderings of one snapshot that may wait for their turn or run; who asks for one more is told to come back. Machines
+// that go away do not end their renderings, so that without it a hostile one could pile up any number.
+const MaxQueued = 1024
+
 // renderFunc renders one document; its context bounds the rendering.
 type renderFunc func(ctx context.Context) (any, error)
 
 // cache remembers rendered documents of one snapshot by everything that they depend on.
 type cache struct {
 	flight singleflight.Group
+	queue  chan struct{} // one per rendering that waits or is in progress
 	slots  chan struct{} // one per rendering in progress
 
 	mu      sync.RWMutex
@@ -34,7 +39,7 @@ type cache struct {
 }
 
 func newCache() *cache {
-	return &cache{slots: make(chan struct{}, runtime.GOMAXPROCS(0)), entries: map[string]any{}}
+	return &cache{queue: make(chan struct{}, MaxQueued), slots: make(chan struct{}, runtime.GOMAXPROCS(0)), entries: map[string]any{}}
 }
 
 func (c *cache) get(key string) (any, bool) {
@@ -50,6 +55,12 @@ func (c *cache) fill(ctx context.Context, key string, render renderFunc) (any, e
 	done := c.flight.DoChan(key, func() (any, error) {
 		if value, ok := c.get(key); ok { // another flight landed between the caller's look and this one's start
 			return value, nil
+		}
+		select {
+		case c.queue <- struct{}{}:
+			defer func() { <-c.queue }()
+		default:
+			return nil, fault.New(fault.Unavailable, "%d renderings wait already", MaxQueued)
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), MaxWait)
 		defer cancel()
