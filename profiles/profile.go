@@ -141,10 +141,10 @@ func (p *Profile) Validate() error {
 		errs = append(errs, fmt.Errorf(`ignition_version: %q is not a spec version such as "3.4.0"`, p.IgnitionVersion))
 	}
 	switch p.Config {
-	case "", ConfigURL:
-	case ConfigInitrd, ConfigPointer:
-		// Accepting it and handing out a URL would show a config to whoever asks, which is what these modes are chosen against.
-		errs = append(errs, fmt.Errorf("config: %s is not supported by this version, only url is", p.Config))
+	case "", ConfigURL, ConfigInitrd:
+	case ConfigPointer:
+		// Accepting it and handing out a URL would show a config to whoever asks, which is what this mode is chosen against.
+		errs = append(errs, fmt.Errorf("config: %s is not supported by this version, only url and initrd are", p.Config))
 	default:
 		errs = append(errs, fmt.Errorf("config: %q is none of url, initrd, pointer", p.Config))
 	}

@@ -44,7 +44,7 @@ func TestProfileValidate(t *testing.T) {
 		{"long command line", with(func(p *profiles.Profile) {
 			p.Boot.Args = strings.Split(strings.Repeat(strings.Repeat("a", 4000)+",", 17)+"b", ",")
 		}), []string{"boot.args: 68019 bytes"}},
-		{"config modes of a later version", with(func(p *profiles.Profile) { p.Config = profiles.ConfigInitrd }), []string{"config: initrd is not supported"}},
+		{"a config mode of a later version", with(func(p *profiles.Profile) { p.Config = profiles.ConfigPointer }), []string{"config: pointer is not supported"}},
 		{"platforms", with(func(p *profiles.Profile) {
 			p.PlatformSnippets = map[string][]string{"metal": {"a.bu"}, "gpc": {"b.bu"}, "aws": {"../c"}}
 		}), []string{"platform_snippets.aws[0]: ", `platform_snippets.gpc: there is no platform "gpc", but metal, aws, azure, gcp, digitalocean`}},

@@ -4,6 +4,7 @@
 //	m/52-54-00-12-34-56/snponly.efi    a network boot program, asked for by the machine with that address
 //	m/52-54-00-12-34-56/autoexec.ipxe  that machine's first iPXE script
 //	m/52-54-00-12-34-56/grub.cfg       that machine's GRUB config; also …/grub/grub.cfg and grub/grub.cfg-01-52-54-00-12-34-56
+//	m/52-54-00-12-34-56/config.img     that machine's config as an initrd
 //	m/52-54-00-12-34-56/assets/…       a file of the assets directory
 //	snponly.efi, autoexec.ipxe, assets/…   the same for a machine that the peer's address tells, or nobody
 //	grub/grub.cfg                      a trampoline to the machine's own
@@ -41,6 +42,8 @@ type Planner interface {
 	BootScript(ctx context.Context, ask boot.Ask, mac machine.MAC) ([]byte, error)
 	// Plan returns what the asking machine boots.
 	Plan(ctx context.Context, ask boot.Ask) (*boot.Plan, error)
+	// ConfigImage returns the asking machine's config as an initrd.
+	ConfigImage(ctx context.Context, ask boot.Ask) (*boot.ConfigImage, error)
 }
 
 // Request asks for one file.
@@ -156,6 +159,8 @@ func (s *Space) open(ctx context.Context, r Request, t target) (*File, error) {
 		return s.script(ctx, ask, t)
 	case lower == "grub.cfg" || lower == "grub/grub.cfg":
 		return s.grub(ctx, ask, t)
+	case lower == boot.ConfigImageName && t.named:
+		return s.configImage(ctx, ask)
 	case strings.HasPrefix(lower, assetsPrefix):
 		return s.asset(t.rest[len(assetsPrefix):], t.mac, r.Fold)
 	}
@@ -227,6 +232,16 @@ func (s *Space) grub(ctx context.Context, ask boot.Ask, t target) (*File, error)
 	}
 	s.Roles.Learn(t.mac, plan)
 	return newText("grub.cfg", plan.GRUB(), PlanEvent(plan, "a GRUB config")), nil
+}
+
+func (s *Space) configImage(ctx context.Context, ask boot.Ask) (*File, error) {
+	image, err := s.Planner.ConfigImage(ctx, ask)
+	if err != nil {
+		return nil, fmt.Errorf("making config image: %w", err)
+	}
+	file := newText(boot.ConfigImageName, image.Image, image.Event())
+	file.Type, file.ETag = TypeBinary, image.Config.ETag()
+	return file, nil
 }
 
 // grubFailure answers for a plan that could not be made: no match that shall get nothing is not found, everything else is a config

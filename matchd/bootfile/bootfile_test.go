@@ -17,6 +17,7 @@ import (
 	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/matchd/machine"
+	"github.com/matchd/matchd/matchd/render"
 	"github.com/matchd/matchd/profiles"
 )
 
@@ -60,6 +61,13 @@ func (p planner) Plan(_ context.Context, ask boot.Ask) (*boot.Plan, error) {
 		Initrds: []boot.Initrd{{Name: "main", URL: "http://10.0.0.254:8080/assets/fcos/initrd.img?x"}, {URL: "http://mirror.example/other"}},
 		Group:   &groups.Group{ID: "g"}, Profile: &profiles.Profile{ID: "p"},
 	}, nil
+}
+
+func (p planner) ConfigImage(_ context.Context, ask boot.Ask) (*boot.ConfigImage, error) {
+	if p.err != nil {
+		return nil, p.err
+	}
+	return &boot.ConfigImage{Image: []byte("config of " + ask.Labels["mac"]), Config: &render.Config{Version: "3.4.0", Digest: "d1"}}, nil
 }
 
 func space(t *testing.T, p planner) *bootfile.Space {
@@ -116,6 +124,7 @@ func TestOpen(t *testing.T) {
 		{"m/52-54-00-00-00-01/undionly.kpxe", firstAddr, "undionly", first, event.LoaderSent, bootfile.TypeBinary},
 		{`\M\52:54:00:00:00:02//undionly.kpxe`, firstAddr, "undionly", second, event.LoaderSent, bootfile.TypeBinary},
 		{"autoexec.ipxe", firstAddr, "script for  by http://10.0.0.254:8080", first, event.ScriptSent, bootfile.TypeScript},
+		{"m/52-54-00-00-00-02/config.img", firstAddr, "config of " + string(second), second, event.ConfigSent, bootfile.TypeBinary},
 		{"m/52-54-00-00-00-02/autoexec.ipxe", firstAddr, "script for " + string(second) + " by http://10.0.0.254:8080", second, event.ScriptSent, bootfile.TypeScript},
 		{"grub/grub.cfg", firstAddr, boot.Trampoline, first, event.ScriptSent, bootfile.TypeScript},
 		{"assets/other", firstAddr, "other", first, event.AssetSent, bootfile.TypeBinary},
@@ -136,7 +145,7 @@ func TestOpenRefuses(t *testing.T) {
 	s := space(t, planner{})
 	for _, name := range []string{
 		"", "/", "nothing.efi", "m/52-54-00-00-00-01", "m/52-54-00-00-00-01/", "m/52-54-00-00-00-01/nothing", "m/zz/snponly.efi",
-		"assets", "assets/", "assets/fcos", "../etc/passwd", "m/52-54-00-00-00-01/../../../etc/passwd", "assets/../../l/snponly.efi", "a\x00b",
+		"assets", "assets/", "assets/fcos", "../etc/passwd", "m/52-54-00-00-00-01/../../../etc/passwd", "assets/../../l/snponly.efi", "a\x00b", "config.img",
 	} {
 		if _, got, err := open(t, s, name, firstAddr); !fault.Is(err, fault.NotFound) {
 			t.Errorf("Open(%q) = %q, %v; want not found", name, got, err)

@@ -87,6 +87,30 @@ func TestSecureBootByShim(t *testing.T) {
 	}
 }
 
+// TestConfigInAnInitrd boots by iPXE over HTTP and by GRUB over TFTP: both find the config where the plan says.
+func TestConfigInAnInitrd(t *testing.T) {
+	for kind, want := range map[firmware.Kind]string{
+		firmware.OVMF:  "/v1/config.img?",
+		firmware.AAVMF: "/m/52:54:00:00:00:01/config.img",
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			site := files()
+			site["profiles/worker.yaml"] = strings.Replace(site["profiles/worker.yaml"], "ignition_id:", "config: initrd\nignition_id:", 1)
+			d := matchdtest.Start(t, matchdtest.Options{Files: site, Config: func(c *matchd.Config) {
+				c.LoadersDir = t.TempDir()
+				matchdtest.WriteFiles(t, c.LoadersDir, map[string]string{"snponly.efi": "snp", "grubaa64.efi": "grub"})
+				c.Loaders = map[string]string{"arm64-efi": "grub"}
+				c.DHCP.Subnets = []matchd.SubnetConfig{{Subnet: netip.MustParsePrefix("127.0.0.0/8"), Pools: []string{"127.2.0.10-127.2.0.20"}}}
+			}})
+			trace := d.Boots(t, firmware.Machine{Kind: kind, MAC: worker}, dhcp.Serve)
+			if !trace.Booted || len(trace.Initrd) != 2 || !strings.Contains(trace.Initrd[1], want) || strings.Contains(trace.Args, "ignition.config.url") {
+				t.Fatalf("%s: initrds %v, args %q\n%v", trace.Reason, trace.Initrd, trace.Args, trace.Steps)
+			}
+			d.Await(t, worker.String(), event.ConfigSent)
+		})
+	}
+}
+
 func TestStrangersGoToTheirDisk(t *testing.T) {
 	d := start(t, nil)
 	trace := d.Boots(t, firmware.Machine{Kind: firmware.IPXEROM, MAC: stranger}, dhcp.Proxy)

@@ -42,6 +42,7 @@ func TestPaths(t *testing.T) {
 		{"/ipxe?mac=" + hyphen, 200, text, "…/assets/fcos/vmlinuz"},
 		{"/grub?mac=" + hyphen, 200, text, "…linux '/assets/fcos/vmlinuz'"},
 		{"/ignition?mac=" + hyphen, 200, "application/json", `{"ignition":{"version":"3.4.0"}}`},
+		{"/v1/config.img?mac=" + hyphen, 200, "application/octet-stream", `070701 {"ignition":{"version":"3.4.0"}}`},
 		{"/metadata?mac=525400000001", 200, text, "METADATA 52:54:00:00:00:01" + by},
 		{"/metadata?MAC=" + hyphen + "&mac=zz", 200, text, "METADATA " + by},
 		{"/generic?mac=" + hyphen, 200, text, "generic 52:54:00:00:00:01" + by},
