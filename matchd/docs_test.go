@@ -12,7 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd"
+	"github.com/matchd/matchd/profiles"
 )
 
 func readText(t *testing.T, name string) string {
@@ -55,6 +57,19 @@ func TestNestedKeysAreDocumented(t *testing.T) {
 				if !word.MatchString(readText(t, document)) {
 					t.Errorf("%s does not mention %q of %T", document, key, value)
 				}
+			}
+		}
+	}
+}
+
+// TestSiteDocumentsEveryField looks for every field of groups and profiles in docs/site.md.
+func TestSiteDocumentsEveryField(t *testing.T) {
+	text := readText(t, "../docs/site.md")
+	for _, value := range []any{groups.Group{}, profiles.Profile{}, profiles.Boot{}} {
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(value)) {
+			key := strings.Split(field.Tag.Get("json"), ",")[0]
+			if !regexp.MustCompile(`(?m)^ *(- )?` + regexp.QuoteMeta(key) + `:`).MatchString(text) {
+				t.Errorf("docs/site.md has no line for %q of %T", key, value)
 			}
 		}
 	}

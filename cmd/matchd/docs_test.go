@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // console is one block that a reader may type: commands behind "$ ", and what they print below.
@@ -125,6 +127,31 @@ func TestShellBlocks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestEveryCommandIsDocumented looks for each command in the documents.
+func TestEveryCommandIsDocumented(t *testing.T) {
+	var all strings.Builder
+	for _, file := range documents(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	var check func(*cobra.Command)
+	check = func(command *cobra.Command) {
+		if command.HasSubCommands() {
+			for _, sub := range command.Commands() {
+				check(sub)
+			}
+			return
+		}
+		if !command.Hidden && command.Name() != "help" && !strings.Contains(all.String(), command.CommandPath()) {
+			t.Errorf("no document mentions %q", command.CommandPath())
+		}
+	}
+	check(rootCommand())
 }
 
 // checkCommandLine finds the command and reads its flags, without running it.
