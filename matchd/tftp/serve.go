@@ -140,7 +140,7 @@ func (f *front) admit(t *transfer) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	addr := t.arrived.peer.Addr()
-	if f.active >= f.server.o.MaxTransfers || f.byAddr[addr] >= f.server.perPeer {
+	if f.byAddr[addr] >= f.server.perPeer || f.active >= f.server.o.MaxTransfers && !f.makeRoomLocked() {
 		return false
 	}
 	f.active++
@@ -150,10 +150,36 @@ func (f *front) admit(t *transfer) bool {
 	return true
 }
 
-// leave counts a transfer out. Its peer may have a newer one by now.
+// makeRoomLocked ends the transfer that has been without any answer for longest: requests with made-up senders must not keep machines out,
+// which answer within a moment.
+func (f *front) makeRoomLocked() bool {
+	var silent *transfer
+	for _, t := range f.byPeer {
+		if !t.answered.Load() && (silent == nil || t.started.Before(silent.started)) {
+			silent = t
+		}
+	}
+	if silent == nil {
+		return false
+	}
+	f.leaveLocked(silent)
+	silent.stop(errCrowdedOut)
+	return true
+}
+
+// leave counts a transfer out.
 func (f *front) leave(t *transfer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.leaveLocked(t)
+}
+
+// leaveLocked counts a transfer out, once. Its peer may have a newer one by now.
+func (f *front) leaveLocked(t *transfer) {
+	if t.left {
+		return
+	}
+	t.left = true
 	f.active--
 	addr := t.arrived.peer.Addr()
 	if f.byAddr[addr]--; f.byAddr[addr] == 0 {

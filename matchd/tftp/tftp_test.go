@@ -255,6 +255,8 @@ func TestTooManyTransfers(t *testing.T) {
 		c := dial(t, s.addr)
 		c.send(rrq("f"))
 		c.recv()
+		c.send(ack(1))
+		c.recv()
 	}
 	c := dial(t, s.addr)
 	c.send(rrq("f"))
@@ -262,6 +264,29 @@ func TestTooManyTransfers(t *testing.T) {
 		t.Errorf("answer is %q, want %q", got, want)
 	}
 	s.outcome(t, "busy", 1)
+}
+
+// TestSilentClientsMakeRoom fills the server with requests whose senders never answer, as made-up ones do not.
+func TestSilentClientsMakeRoom(t *testing.T) {
+	s := serve(t, tftp.Options{Source: files{"f": random(5000)}, MaxTransfers: 2})
+	reading := dial(t, s.addr)
+	reading.send(rrq("f"))
+	reading.recv()
+	reading.send(ack(1))
+	reading.recv()
+	for range 5 {
+		c := dial(t, s.addr)
+		c.send(rrq("f"))
+		if p := c.recv(); p[1] != 3 {
+			t.Fatalf("a machine among silent ones got %q", p)
+		}
+	}
+	s.outcome(t, "aborted", 4)
+	s.outcome(t, "busy", 0)
+	reading.send(ack(2))
+	if p := reading.recv(); p[3] != 3 {
+		t.Errorf("the client that answered got %q", p[:4])
+	}
 }
 
 func TestSinglePort(t *testing.T) {

@@ -20,7 +20,10 @@ import (
 	"github.com/matchd/matchd/matchd/machine"
 )
 
-var errSuperseded = errors.New("the client asked anew")
+var (
+	errSuperseded = errors.New("the client asked anew")
+	errCrowdedOut = errors.New("the client did not answer while others waited")
+)
 
 // transfer is one request under way.
 type transfer struct {
@@ -31,6 +34,7 @@ type transfer struct {
 	packet  []byte      // the request as it came
 	shared  *sharedPort // in single-port mode
 
+	left     bool        // counted out; guarded by front.mu
 	answered atomic.Bool // the client has acknowledged something
 	started  time.Time
 
@@ -211,9 +215,9 @@ func (t *transfer) finished(file *bootfile.File, w *wire, err error) {
 		t.count(outcomeProbe)
 		t.log(slog.LevelDebug, "client wanted to know the size only", "error", err)
 		return
-	case errors.Is(err, errSuperseded):
+	case errors.Is(err, errSuperseded), errors.Is(err, errCrowdedOut):
 		t.count(outcomeAborted)
-		t.log(slog.LevelDebug, "transfer superseded by a newer request")
+		t.log(slog.LevelDebug, "transfer superseded", "error", err)
 		return
 	default:
 		t.count(outcomeAborted)
