@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,7 +43,13 @@ goes on being served, and the log, /readyz and /metrics on the admin listener sa
 	return cmd
 }
 
+// gcPercent trades a little time for memory: most of what a daemon holds is snapshots and timelines that live long.
+const gcPercent = 50
+
 func serve(ctx context.Context, cfg matchd.Config, stderr io.Writer) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	log, err := newLogger(stderr, cfg.LogLevel, cfg.LogFormat)
 	if err != nil {
 		return err
