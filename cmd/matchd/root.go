@@ -57,6 +57,9 @@ func settings(cmd *cobra.Command) func() (matchd.Config, error) {
 	values := map[string]*string{}
 	for _, key := range matchd.Keys() {
 		values[key.Flag()] = cmd.Flags().String(key.Flag(), "", usage(key))
+		if d := key.Default(); d == "true" || d == "false" {
+			cmd.Flags().Lookup(key.Flag()).NoOptDefVal = "true" // --tftp-single-port alone switches it on
+		}
 	}
 	return func() (matchd.Config, error) {
 		source := matchd.Sources{File: *file, Env: os.LookupEnv, Flags: map[string]string{}}
