@@ -14,12 +14,14 @@ import (
 
 // transpile turns r's text, a Butane config whose tree is root, into Ignition JSON. Every entry of Butane's report is a problem, warnings
 // too: "unused key" is one. It returns nil if r has problems.
-func transpile(r *reporter, root *yaml.Node) []byte {
+func transpile(r *reporter, root *yaml.Node, how effort) []byte {
 	if !checkHeader(r, root) {
 		return nil
 	}
 	// No files directory: "local:" must not read the server's disk. Raw: the openshift variants give Ignition too, no MachineConfig.
-	out, report, err := config.TranslateBytes(r.text.out, common.TranslateBytesOptions{Raw: true})
+	options := common.TranslateBytesOptions{Raw: true}
+	options.NoResourceAutoCompression = how == quickly
+	out, report, err := config.TranslateBytes(r.text.out, options)
 	r.addEntries(report, true)
 	if err != nil && len(report.Entries) == 0 {
 		r.yamlError(err, root)

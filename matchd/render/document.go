@@ -127,13 +127,26 @@ func (d *Document) render(ctx context.Context, data map[string]any) (*result, er
 	if err := ctx.Err(); err != nil {
 		return nil, renderFault(ctx, fmt.Errorf("rendering %s: %w", d.path(), err))
 	}
+	return d.evaluate(rendered, thoroughly)
+}
+
+// effort says how small the contents of files shall become.
+type effort bool
+
+const (
+	thoroughly effort = true  // compressed where that pays: what a machine gets
+	quickly    effort = false // a third of the cost, to see whether it can be translated
+)
+
+// evaluate makes of a rendered text what it means.
+func (d *Document) evaluate(rendered *text, how effort) (*result, error) {
 	r := &reporter{name: d.path(), text: rendered}
 	out := &result{text: rendered.out}
 	switch d.kind {
 	case profiles.Cloud:
 		checkCloud(r)
 	case profiles.Ignition:
-		out.part = d.ignition(r)
+		out.part = d.ignition(r, how)
 	}
 	if err := r.err(); err != nil {
 		return nil, fault.Wrap(fault.Invalid, err)
@@ -149,7 +162,7 @@ func renderFault(ctx context.Context, err error) error {
 }
 
 // ignition reads r's text as Ignition or Butane, whichever it is.
-func (d *Document) ignition(r *reporter) (result *part) {
+func (d *Document) ignition(r *reporter, how effort) (result *part) {
 	defer r.catch()
 	r.text.lines() // found now, so that nobody writes to the text once others may see it
 	r.refuseRemains()
@@ -158,7 +171,7 @@ func (d *Document) ignition(r *reporter) (result *part) {
 		r.add(0, 0, "%s", emptyConfig)
 		return nil
 	}
-	root, read := d.read(r, content)
+	root, read := d.read(r, content, how)
 	found := inspect(r, root)
 	if read == nil || r.err() != nil {
 		return nil
@@ -177,7 +190,7 @@ func (d *Document) ignition(r *reporter) (result *part) {
 }
 
 // read returns the tree of r's text and what it is in Ignition, nil where r has problems.
-func (d *Document) read(r *reporter, content []byte) (*yaml.Node, *part) {
+func (d *Document) read(r *reporter, content []byte, how effort) (*yaml.Node, *part) {
 	switch {
 	case d.verbatim() && content[0] != '{':
 		r.add(1, 1, "is no JSON object: a document named .ign or .ignition is sent as it is; give a Butane document another suffix, such as .yaml")
@@ -194,7 +207,7 @@ func (d *Document) read(r *reporter, content []byte) (*yaml.Node, *part) {
 	if len(r.report.Problems) > earlier {
 		return nil, nil
 	}
-	translated := transpile(r, root)
+	translated := transpile(r, root, how)
 	if translated == nil {
 		return root, nil
 	}

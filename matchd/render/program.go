@@ -154,7 +154,7 @@ func (s *sink) Write(b []byte) (int, error) {
 var (
 	templateError = regexp.MustCompile(`(?s)^template: (.*?):(\d+)(?::(\d+))?: (.*)$`)
 	executing     = regexp.MustCompile(`(?s)^executing "[^"]*" at <(.*?)>: (.*)$`)
-	missingKey    = regexp.MustCompile(`^map has no entry for key "(.*)"$`)
+	missingEntry  = regexp.MustCompile(`^map has no entry for key "(.*)"$`)
 	notDefined    = regexp.MustCompile(`^function "(\w+)" not defined$`)
 	callingNamed  = regexp.MustCompile(`(?s)^error calling \w+: (.*)$`)
 )
@@ -175,6 +175,10 @@ func templateReport(name, source string, err error) error {
 		}
 	}
 	if m := executing.FindStringSubmatch(problem.What); m != nil {
+		problem.origin = templated
+		if missingEntry.MatchString(m[2]) {
+			problem.origin = missingKey
+		}
 		problem.What = explainExecution(m[1], m[2])
 	}
 	if m := notDefined.FindStringSubmatch(problem.What); m != nil {
@@ -184,7 +188,7 @@ func templateReport(name, source string, err error) error {
 }
 
 func explainExecution(at, what string) string {
-	if m := missingKey.FindStringSubmatch(what); m != nil {
+	if m := missingEntry.FindStringSubmatch(what); m != nil {
 		return fmt.Sprintf("%s: there is no %q in the group's metadata, its selector or the request", at, m[1])
 	}
 	if m := callingNamed.FindStringSubmatch(what); m != nil {

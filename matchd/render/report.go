@@ -22,7 +22,18 @@ type Problem struct {
 	Column int    `json:"column,omitempty"` // in characters, from 1; 0: not known
 	What   string `json:"what"`
 	Source string `json:"source,omitempty"` // the line itself, after templating
+
+	origin origin
 }
+
+// origin says what a problem hangs on, for a [Trial].
+type origin int
+
+const (
+	literal    origin = iota // a line that the author wrote as it is, or nothing that has a line
+	templated                // a line that holds what a template's action gave, or an action that failed
+	missingKey               // an action that failed for want of a key in its data
+)
 
 // String returns "name:line:column: what: source line", without the parts that are not known.
 func (p Problem) String() string {
@@ -87,6 +98,9 @@ func (r *reporter) problem(line, column int, format string, args ...any) Problem
 	if line > 0 && r.text != nil {
 		p.Source = shownLine(r.text.line(line))
 		p.Line, p.Column = r.text.origin(line, column)
+		if !r.text.asWritten(line) {
+			p.origin = templated
+		}
 	}
 	return p
 }

@@ -86,6 +86,25 @@ func (t *text) meant(line, offset int) bool {
 	return i >= 0 && t.segments[i].literal
 }
 
+// asWritten reports whether the n-th line of the output, from 1, holds nothing that an action gave.
+func (t *text) asWritten(n int) bool {
+	starts := t.lines()
+	if len(t.segments) == 0 || n < 1 || n > len(starts) {
+		return true
+	}
+	end := len(t.out)
+	if n < len(starts) {
+		end = starts[n]
+	}
+	i := sort.Search(len(t.segments), func(i int) bool { return t.segments[i].out > starts[n-1] }) - 1
+	for i = max(i, 0); i < len(t.segments) && t.segments[i].out < end; i++ {
+		if !t.segments[i].literal {
+			return false
+		}
+	}
+	return true
+}
+
 // byteColumn returns the offset in line of its column-th character, from 1.
 func byteColumn(line string, column int) int {
 	offset := 0

@@ -40,11 +40,19 @@ func directories() []string {
 
 // Load reads a site directory. When anything in it is wrong the error is of kind Invalid and holds *[Problems] with all of it; a
 // directory that cannot be read at all is another error.
-func Load(dir string) (*Site, error) { return newLoader().load(dir) }
+func Load(dir string) (*Site, error) { return Read(context.Background(), dir, nil) }
 
-// loader reads sites. It keeps compiled documents from one reading to the next, since most do not change.
+// Read is [Load] for callers who may not want to wait until all documents have been tried: it ends with ctx's error when ctx ends, and tells
+// progress, if that is not nil, how many of how many configs have been tried. Calls of progress may overlap.
+func Read(ctx context.Context, dir string, progress func(done, total int)) (*Site, error) {
+	return newLoader(progress).load(ctx, dir)
+}
+
+// loader reads sites. It keeps compiled documents and what was tried from one reading to the next, since most do not change.
 type loader struct {
 	documents map[documentKey]*render.Document
+	trial     *render.Trial
+	progress  func(done, total int) // may be nil
 }
 
 type documentKey struct {
@@ -53,7 +61,9 @@ type documentKey struct {
 	content [sha256.Size]byte
 }
 
-func newLoader() *loader { return &loader{documents: map[documentKey]*render.Document{}} }
+func newLoader(progress func(done, total int)) *loader {
+	return &loader{documents: map[documentKey]*render.Document{}, trial: render.NewTrial(), progress: progress}
+}
 
 // reading is one reading of a directory.
 type reading struct {
@@ -69,7 +79,7 @@ type reading struct {
 	digest   hash.Hash
 }
 
-func (l *loader) load(dir string) (*Site, error) {
+func (l *loader) load(ctx context.Context, dir string) (*Site, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening the site directory: %w", err)
@@ -82,7 +92,11 @@ func (l *loader) load(dir string) (*Site, error) {
 	if err := r.all(); err != nil {
 		return nil, err
 	}
-	r.check(context.Background())
+	l.trial.NextRound()
+	if err := r.check(ctx); err != nil {
+		return nil, fmt.Errorf("trying the documents: %w", err)
+	}
+	r.nameGroups()
 	l.documents = r.read
 	sorted(r.site.Warnings)
 	sorted(r.problems.Problems)

@@ -126,7 +126,7 @@ metadata:
 -- ignition/worker.yaml --
 variant: fcos
 version: 1.5.0
-passwd: {users: [{name: "{{.role}}"}]}
+passwd: {users: [{name: "{{.nested.deep.er}}"}]}
 -- ignition/ntp.yaml --
 variant: fcos
 version: 1.5.0

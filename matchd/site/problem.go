@@ -18,6 +18,8 @@ type Problem struct {
 	Column int    `json:"column,omitempty"` // in characters, from 1; 0: not known
 	What   string `json:"what"`
 	Source string `json:"source,omitempty"` // the line itself
+
+	Groups []string `json:"groups,omitempty"` // that would get a document or config with this problem, by id
 }
 
 // String returns "file:line:column: what: source line", without the parts that are not known.
@@ -37,8 +39,19 @@ func (p Problem) String() string {
 	if p.Source != "" {
 		b.WriteString(": " + p.Source)
 	}
+	switch n := len(p.Groups); {
+	case n == 1:
+		fmt.Fprintf(&b, "  (group %s)", p.Groups[0])
+	case n > 1 && n <= maxShownGroups:
+		fmt.Fprintf(&b, "  (groups %s and %s)", strings.Join(p.Groups[:n-1], ", "), p.Groups[n-1])
+	case n > maxShownGroups:
+		fmt.Fprintf(&b, "  (groups %s and %d more)", strings.Join(p.Groups[:maxShownGroups-1], ", "), n-maxShownGroups+1)
+	}
 	return b.String()
 }
+
+// maxShownGroups is the number of groups up to which a problem names them all.
+const maxShownGroups = 3
 
 // Problems is the error of a site or a file that cannot be accepted: everything that is wrong, by file and line. Its kind is Invalid.
 type Problems struct {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -36,13 +37,34 @@ type WatchOptions struct {
 	Logger   *slog.Logger  // told when the file system cannot notify; default slog.Default
 }
 
+// progressEvery is how often a trial that takes long is told of.
+const progressEvery = 2 * time.Second
+
+// progress logs how far a trial is, if it takes long.
+func (o WatchOptions) progress() func(done, total int) {
+	logger := o.withDefaults().Logger
+	var mu sync.Mutex
+	told := time.Now()
+	return func(done, total int) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case done == 1:
+			told = time.Now()
+		case time.Since(told) >= progressEvery:
+			told = time.Now()
+			logger.Info("trying the site's configs", "done", done, "of", total)
+		}
+	}
+}
+
 // Watch reads the site directory now and after every change until ctx ends, and calls deliver with what [Load] gave. It returns
 // nil when ctx ends.
 //
 // Calls of deliver do not overlap. A burst of changes, such as a git pull, is one call; a reading that gives what the one before gave
 // is none, unless deliver returned an error: then the site is read and delivered again at the next poll. The directory may be replaced, be a symbolic link to another one at every look, or be away for a while.
 func Watch(ctx context.Context, dir string, options WatchOptions, deliver func(*Site, error) error) error {
-	w := &watcher{dir: dir, options: options.withDefaults(), loader: newLoader(), deliver: deliver}
+	w := &watcher{dir: dir, options: options.withDefaults(), loader: newLoader(options.progress()), deliver: deliver}
 	notifier, err := fsnotify.NewWatcher()
 	if err != nil {
 		w.options.Logger.Warn("the file system cannot notify of changes, looking from time to time", "dir", dir, "every", w.options.Poll, "error", err)
@@ -190,7 +212,10 @@ func (w *watcher) load(ctx context.Context, events <-chan struct{}) bool {
 			w.refresh()
 		}
 		before := w.look()
-		site, err := w.loader.load(w.dir)
+		site, err := w.loader.load(ctx, w.dir)
+		if ctx.Err() != nil {
+			return false
+		}
 		w.stamp = w.look()
 		if before == w.stamp {
 			w.hand(site, err)
