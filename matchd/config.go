@@ -3,9 +3,11 @@ package matchd
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -162,9 +164,9 @@ func (c *Config) Validate() error {
 	bad := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %w", key, fmt.Errorf(format, args...)))
 	}
-	for key, address := range map[string]string{"boot_http": c.BootHTTP, "admin": c.Admin, "tftp": c.TFTP} {
-		if _, _, err := net.SplitHostPort(address); err != nil && address != "" {
-			bad(key, `%q is not an address such as ":8080" or "10.0.0.1:8080"`, address)
+	for _, listener := range [...][2]string{{"boot_http", c.BootHTTP}, {"admin", c.Admin}, {"tftp", c.TFTP}} {
+		if _, _, err := net.SplitHostPort(listener[1]); err != nil && listener[1] != "" {
+			bad(listener[0], `%q is not an address such as ":8080" or "10.0.0.1:8080"`, listener[1])
 		}
 	}
 	if c.StateDir == "" {
@@ -194,7 +196,7 @@ func (c *Config) Validate() error {
 	if err := c.validateAdvertise(); err != nil {
 		bad("advertise", "%w", err)
 	}
-	for key := range c.Loaders {
+	for _, key := range slices.Sorted(maps.Keys(c.Loaders)) {
 		oneOf("loaders", key, "x86-bios", "i386-efi", "x86_64-efi", "arm-efi", "arm64-efi", "riscv64-efi", "loong64-efi")
 	}
 	for i := range c.Machines {
@@ -228,8 +230,9 @@ func (m *MachineConfig) validate(key string, bad func(key, format string, args .
 	if m.Loader != "" && !profiles.Loader(m.Loader).Valid() && strings.ContainsAny(m.Loader, `/\`) {
 		bad(key+".loader", "%q is none of ipxe, shim, grub, nor the name of a loader file", m.Loader)
 	}
-	if m.TFTPBlksize != 0 && (m.TFTPBlksize < 8 || m.TFTPBlksize > 65464) {
-		bad(key+".tftp_blksize", "%d is not between 8 and 65464 (RFC 2348)", m.TFTPBlksize)
+	// RFC 2348 begins at 8, but a client that asks for no block size is sent 512 whatever is set.
+	if m.TFTPBlksize != 0 && (m.TFTPBlksize < 512 || m.TFTPBlksize > 65464) {
+		bad(key+".tftp_blksize", "%d is not between 512 and 65464", m.TFTPBlksize)
 	}
 }
 

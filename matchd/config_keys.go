@@ -1,7 +1,6 @@
 package matchd
 
 import (
-	"fmt"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -151,9 +150,6 @@ func (k Key) isText() bool {
 	}
 	return !k.isList()
 }
-
-// String returns the path.
-func (k Key) String() string { return fmt.Sprint(k.Path) }
 
 // Default returns the setting's default as it would stand in the file; empty for lists and for what has none.
 func (k Key) Default() string {

@@ -81,7 +81,7 @@ func TestLoadConfigRefuses(t *testing.T) {
 		{name: "flag", flags: map[string]string{"dhcp-subnets": "{sub: 1}"}, want: []string{"--dhcp-subnets", "sub"}},
 		{name: "several at once", file: "unmatched: x\nexit_method: y\nboot_http: nowhere\nadvertise: http://x/\nproxy_offer: z\n",
 			want: []string{"unmatched:", "exit_method:", "boot_http:", "advertise:", "proxy_offer:"}},
-		{name: "machines", file: "machines: [{mac: zz, loader: ../x, tftp_blksize: 7}]\n",
+		{name: "machines", file: "machines: [{mac: zz, loader: ../x, tftp_blksize: 511}]\n",
 			want: []string{"machines[0].mac", "machines[0].loader", "machines[0].tftp_blksize"}},
 		{name: "loaders", file: "loaders: {vax: ipxe}\n", want: []string{"loaders", "vax"}},
 		{name: "dhcp", file: "dhcp:\n  interfaces: [{mode: both}]\n  subnets: [{subnet: 10.0.0.0/24, reservations: [{address: 10.0.0.1}]}]\n",

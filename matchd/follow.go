@@ -66,7 +66,7 @@ func (s *Server) tellSite(result string, err error) {
 		return
 	}
 	s.siteMetrics.ok.Set(0)
-	s.log.Error("the site has problems and is not applied, the last good state is served", "site", s.cfg.Site, "problems", strings.Count(err.Error(), "\n")+1)
+	s.log.Error("the site has problems and is not applied: the last good state is served or, without one, machines are told to wait", "site", s.cfg.Site, "problems", strings.Count(err.Error(), "\n")+1)
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		s.log.Error("site: " + line)
 	}

@@ -58,13 +58,15 @@ type OtherServer struct {
 // notReady says why machines may be served wrongly or not at all; empty: all is well.
 func (s *Server) notReady() []string {
 	var reasons []string
+	instead := "the last good state is served"
 	if s.catalog.Current() == nil {
+		instead = "machines are told to wait"
 		reasons = append(reasons, "nothing to serve: no site has been loaded")
 	}
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
 	if s.health.siteErr != nil {
-		reasons = append(reasons, "the site has problems, the last good state is served: "+firstLine(s.health.siteErr.Error()))
+		reasons = append(reasons, "the site has problems, "+instead+": "+firstLine(s.health.siteErr.Error()))
 	}
 	return reasons
 }
