@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -25,18 +24,18 @@ Exit status: 0 no errors (there may be warnings), 1 something would stop a boot.
 	load := settings(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := checkOutput("doctor", output); err != nil {
+			return err
+		}
 		cfg, err := load()
 		if err != nil {
 			return err
 		}
 		findings := matchd.Examine(cmd.Context(), cfg, buildTime())
-		switch output {
-		case "text":
-			err = doctor.WriteText(cmd.OutOrStdout(), findings, isTerminal(cmd.OutOrStdout()))
-		case "json":
+		if output == "json" {
 			err = doctor.WriteJSON(cmd.OutOrStdout(), findings)
-		default:
-			return usageError{fmt.Errorf("doctor: --output %q is none of text, json", output)}
+		} else {
+			err = doctor.WriteText(cmd.OutOrStdout(), findings, isTerminal(cmd.OutOrStdout()))
 		}
 		if err == nil && doctor.Worst(findings) == doctor.Error {
 			err = errProblem

@@ -51,6 +51,14 @@ func arguments(rule cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// checkOutput refuses an unknown form of output before any work is done.
+func checkOutput(command, output string) error {
+	if output != "text" && output != "json" {
+		return usageError{fmt.Errorf("%s: --output %q is none of text, json", command, output)}
+	}
+	return nil
+}
+
 // settings adds the daemon's settings as flags to a command and returns a function that gathers the configuration.
 func settings(cmd *cobra.Command) func() (matchd.Config, error) {
 	file := cmd.Flags().StringP("config", "c", "", "configuration file (default "+matchd.DefaultConfigFile+", if it exists; variable MATCHD_CONFIG)")

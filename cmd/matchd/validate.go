@@ -40,8 +40,8 @@ type validation struct {
 }
 
 func validate(out io.Writer, dir, output string) error {
-	if output != "text" && output != "json" {
-		return usageError{fmt.Errorf("validate: --output %q is none of text, json", output)}
+	if err := checkOutput("validate", output); err != nil {
+		return err
 	}
 	result := validation{Problems: []site.Problem{}, Warnings: []site.Problem{}}
 	loaded, err := site.Load(dir)

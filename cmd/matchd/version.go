@@ -24,6 +24,9 @@ With --loaders it lists every network boot program that it can hand out: file, p
 where the corresponding source is, SHA-256, and whether it is inside the binary or in a directory of this host.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput("version", output); err != nil {
+				return err
+			}
 			if !loaders {
 				return writeVersion(cmd.OutOrStdout(), output)
 			}
