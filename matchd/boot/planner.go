@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/catalog"
@@ -78,7 +79,7 @@ func (p *Planner) BaseURL(server netip.Addr) string {
 		if h, given, err := net.SplitHostPort(p.opt.Advertise); err == nil {
 			host, port = h, given
 		} else {
-			host = p.opt.Advertise
+			host = strings.Trim(p.opt.Advertise, "[]")
 		}
 	}
 	if port == "80" {

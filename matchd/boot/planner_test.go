@@ -157,6 +157,31 @@ func TestStage(t *testing.T) {
 	}
 }
 
+func TestBaseURL(t *testing.T) {
+	v6 := netip.MustParseAddr("fd00::1")
+	for _, tt := range []struct {
+		advertise string
+		server    netip.Addr
+		port      uint16
+		want      string
+	}{
+		{"", server, 8080, "http://10.0.0.1:8080"},
+		{"", netip.MustParseAddr("::ffff:10.0.0.1"), 80, "http://10.0.0.1"},
+		{"", v6, 8080, "http://[fd00::1]:8080"},
+		{"", v6, 80, "http://[fd00::1]"},
+		{"10.0.0.2", server, 8080, "http://10.0.0.2:8080"},
+		{"boot.example:80", server, 8080, "http://boot.example"},
+		{"fd00::2", server, 8080, "http://[fd00::2]:8080"},
+		{"[fd00::2]", server, 8080, "http://[fd00::2]:8080"},
+		{"[fd00::2]:80", server, 8080, "http://[fd00::2]"},
+	} {
+		p := NewPlanner(Options{Advertise: tt.advertise, HTTPPort: tt.port})
+		if got := p.BaseURL(tt.server); got != tt.want {
+			t.Errorf("advertise %q, reached at %s port %d: %s, want %s", tt.advertise, tt.server, tt.port, got, tt.want)
+		}
+	}
+}
+
 func TestStageTriesTheNextLoaderAfterALoop(t *testing.T) {
 	var log recorded
 	loops := NewLoops(&log, nil)
