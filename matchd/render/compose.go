@@ -7,6 +7,9 @@ import (
 	"errors"
 	"strings"
 
+	canonical "github.com/clarketm/json" // leaves empty structs out, as Butane does
+	"github.com/coreos/ignition/v2/config/merge"
+
 	"github.com/matchd/matchd/matchd/fault"
 )
 
@@ -114,17 +117,33 @@ func (c Composition) fold(r *reporter, parts []*part) (merged *part) {
 	if !ok || len(parts) == 1 && parts[0].version == target.version {
 		return parts[0]
 	}
-	raws := make([][]byte, len(parts))
-	for i, p := range parts {
-		raws[i] = p.json
-	}
-	out, err := target.merge(raws)
+	out, _, err := fold(target, parts)
 	if err != nil {
 		r.add(0, 0, "merging: %v", err)
 		return nil
 	}
 	// Each document was valid by itself; what they give together is checked by nobody else.
 	return parseSpec(r, out, false)
+}
+
+// fold merges parts in order, the later one wins, and writes the result canonically. It returns the transcript of every step: the first
+// merges the second part into the first.
+func fold(target spec, parts []*part) ([]byte, []merge.Transcript, error) {
+	var transcripts []merge.Transcript
+	merged, err := parts[0].as(target)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range parts[1:] {
+		child, err := p.as(target)
+		if err != nil {
+			return nil, nil, err
+		}
+		result, transcript := target.merge(merged, child)
+		merged, transcripts = result, append(transcripts, transcript)
+	}
+	out, err := canonical.Marshal(merged)
+	return out, transcripts, err
 }
 
 // target returns the spec of the result.

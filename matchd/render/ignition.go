@@ -7,8 +7,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	canonical "github.com/clarketm/json" // leaves empty structs out, as Butane does
+	"github.com/coreos/ignition/v2/config/merge"
 	"github.com/coreos/ignition/v2/config/v3_0"
 	"github.com/coreos/ignition/v2/config/v3_1"
 	"github.com/coreos/ignition/v2/config/v3_2"
@@ -24,11 +26,13 @@ type spec struct {
 	version string
 	// parse reads a config of exactly this version and writes it canonically.
 	parse func(raw []byte) ([]byte, report.Report, error)
-	// merge translates configs of this version or older up to it and merges them in order: the later one wins.
-	merge func(raws [][]byte) ([]byte, error)
+	// read reads a config of this version or older and translates it up to this version.
+	read func(raw []byte) (any, error)
+	// merge lays child over parent, both as read gave them and left as they are, and tells where each field of the result came from.
+	merge func(parent, child any) (any, merge.Transcript)
 }
 
-func specOf[C any](version string, parse, parseCompatible func([]byte) (C, report.Report, error), merge func(C, C) C) spec {
+func specOf[C any](version string, parse, parseCompatible func([]byte) (C, report.Report, error)) spec {
 	return spec{
 		version: version,
 		parse: func(raw []byte) ([]byte, report.Report, error) {
@@ -39,34 +43,24 @@ func specOf[C any](version string, parse, parseCompatible func([]byte) (C, repor
 			out, err := canonical.Marshal(config)
 			return out, entries, err
 		},
-		merge: func(raws [][]byte) ([]byte, error) {
-			var merged C
-			for i, raw := range raws {
-				config, _, err := parseCompatible(raw)
-				if err != nil {
-					return nil, err
-				}
-				if i == 0 {
-					merged = config
-					continue
-				}
-				merged = merge(merged, config)
-			}
-			return canonical.Marshal(merged)
+		read: func(raw []byte) (any, error) {
+			config, _, err := parseCompatible(raw)
+			return config, err
 		},
+		merge: merge.MergeStructTranscribe,
 	}
 }
 
 // specs returns every stable version, oldest first. There is no way back: a config can be translated up only.
 func specs() []spec {
 	return []spec{
-		specOf("3.0.0", v3_0.Parse, v3_0.Parse, v3_0.Merge),
-		specOf("3.1.0", v3_1.Parse, v3_1.ParseCompatibleVersion, v3_1.Merge),
-		specOf("3.2.0", v3_2.Parse, v3_2.ParseCompatibleVersion, v3_2.Merge),
-		specOf("3.3.0", v3_3.Parse, v3_3.ParseCompatibleVersion, v3_3.Merge),
-		specOf("3.4.0", v3_4.Parse, v3_4.ParseCompatibleVersion, v3_4.Merge),
-		specOf("3.5.0", v3_5.Parse, v3_5.ParseCompatibleVersion, v3_5.Merge),
-		specOf("3.6.0", v3_6.Parse, v3_6.ParseCompatibleVersion, v3_6.Merge),
+		specOf("3.0.0", v3_0.Parse, v3_0.Parse),
+		specOf("3.1.0", v3_1.Parse, v3_1.ParseCompatibleVersion),
+		specOf("3.2.0", v3_2.Parse, v3_2.ParseCompatibleVersion),
+		specOf("3.3.0", v3_3.Parse, v3_3.ParseCompatibleVersion),
+		specOf("3.4.0", v3_4.Parse, v3_4.ParseCompatibleVersion),
+		specOf("3.5.0", v3_5.Parse, v3_5.ParseCompatibleVersion),
+		specOf("3.6.0", v3_6.Parse, v3_6.ParseCompatibleVersion),
 	}
 }
 
@@ -87,6 +81,27 @@ type part struct {
 	nodes    []node
 	reporter *reporter // of the document; nil for what was merged
 	findings
+
+	mu    sync.Mutex
+	typed map[string]any // by version of the specification: what its read makes of json; never changed
+}
+
+// as returns the part as a config of the given specification.
+func (p *part) as(s spec) (any, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if config := p.typed[s.version]; config != nil {
+		return config, nil
+	}
+	config, err := s.read(p.json)
+	if err != nil {
+		return nil, err
+	}
+	if p.typed == nil {
+		p.typed = map[string]any{}
+	}
+	p.typed[s.version] = config
+	return config, nil
 }
 
 // parseSpec parses raw by the version that it declares. positioned says that raw is r's text, so that positions in it mean something.
