@@ -248,6 +248,26 @@ func TestHostileTextsAreStored(t *testing.T) {
 	}
 }
 
+// TestOldTimelinesAreSwept lets a month go by for one of two machines.
+func TestOldTimelinesAreSwept(t *testing.T) {
+	const fresh = machine.MAC("52:54:00:00:00:02")
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(t, nil)
+		stop := run(t, l)
+		l.Record(event.Event{MAC: mac, Stage: event.Seen})
+		time.Sleep(event.Retention)
+		l.Record(event.Event{MAC: fresh, Stage: event.Seen})
+		time.Sleep(2 * time.Hour)
+		if _, found := l.Timeline(string(mac)); found {
+			t.Error("a timeline without news for a month is still there")
+		}
+		if _, found := l.Timeline(string(fresh)); !found {
+			t.Error("a timeline of today is gone")
+		}
+		stop()
+	})
+}
+
 // TestWriteFailureKeepsTimelines closes the store under the log: nothing is lost in memory.
 func TestWriteFailureKeepsTimelines(t *testing.T) {
 	s := openStore(t, t.TempDir())
