@@ -9,7 +9,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build loaders test unit smoke e2e demo bench fuzz check generate install clean
+.PHONY: help setup build loaders test unit smoke e2e lab demo bench fuzz check generate install clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test: loaders unit smoke ## run every Go test and the smoke set of boots
 
 e2e: build setup ## run every boot and every kill loop
 	cd .lab && $(GO) test -count=1 -p 1 -timeout 60m -v ./...
+
+lab: setup ## boot every firmware without matchd, to know that the lab is sound
+	cd .lab && $(GO) test -count=1 -v ./reference
 
 demo: build setup ## boot one machine: FIRMWARE=bios|uefi|http|secureboot|arm64
 	@cd .lab && $(GO) run ./demo -firmware '$(or $(FIRMWARE),bios)'

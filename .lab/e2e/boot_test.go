@@ -169,8 +169,8 @@ func TestTwoMachines(t *testing.T) {
 	l := newLab(t)
 	site := map[string]string{
 		"ignition/lab.bu":        server.Butane,
-		"profiles/bios.json":     server.Profile("bios", machine.BIOS, nil),
-		"profiles/uefi.json":     server.Profile("uefi", machine.UEFI, nil),
+		"profiles/bios.json":     server.Profile("bios", machine.BIOS),
+		"profiles/uefi.json":     server.Profile("uefi", machine.UEFI),
 		"groups/node-db.json":    server.Group("node-db", "bios", "db", map[string]string{"mac": mac1}),
 		"groups/node-web.json":   server.Group("node-web", "uefi", "web", map[string]string{"uuid": uuid2}),
 		"groups/node-other.json": server.Group("node-other", "bios", "other", nil),
@@ -227,45 +227,4 @@ func (l *lab) fromDisk(f machine.Firmware, disk string) {
 	if !timeline.Has("not-matched") && !timeline.Has("to-disk") {
 		l.Errorf("the timeline does not say why:\n%s", timeline)
 	}
-}
-
-// TestFailureIsTold: a config that Ignition cannot carry out leaves the machine's own
-// words on its timeline.
-func TestFailureIsTold(t *testing.T) {
-	l := newLab(t)
-	site := server.Site(machine.BIOS, mac1, "db")
-	// The group does not exist in the guest: valid for matchd, not for the machine.
-	site["ignition/lab.bu"] = strings.Replace(server.Butane, "groups: [sudo]", "groups: [nobody-has-it]", 1)
-	l.start(server.Options{Site: site, Config: server.Subnet})
-	m := l.powerOn(machine.Spec{Firmware: machine.BIOS, MAC: mac1, UUID: uuid1})
-	r := l.result(m)
-	if r.Fact("state") != "failed" {
-		l.Fatalf("the machine says %q, want failed", r.Fact("state"))
-	}
-	event, err := l.server.WaitStage(l.ctx, mac1, "failed")
-	if err != nil {
-		l.Fatal(err)
-	}
-	if text := event.Message + event.Error; !strings.Contains(text, "ignition files exited") {
-		l.Errorf("the event says %q, want the machine's words", text)
-	}
-}
-
-// TestEditWhileServing: a broken edit of the site changes nothing, a good one reaches the
-// next machine.
-func TestEditWhileServing(t *testing.T) {
-	l := newLab(t)
-	site := server.Site(machine.BIOS, mac1, "db")
-	l.start(server.Options{Site: site, Config: server.Subnet})
-	edit := func(name, content string) {
-		if err := server.WriteFile(l.dir+"/site/"+name, content); err != nil {
-			l.Fatal(err)
-		}
-	}
-	edit("profiles/guest.json", "{not json")
-	if _, err := l.server.Output.Wait(l.ctx, "guest.json"); err != nil {
-		l.Fatal(err)
-	}
-	m := l.powerOn(machine.Spec{Firmware: machine.BIOS, MAC: mac1, UUID: uuid1})
-	l.configured(m, l.result(m), "db")
 }

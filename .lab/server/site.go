@@ -51,18 +51,24 @@ systemd:
 `
 
 // Profile returns a profile file that boots the lab's guest on machines of this kind.
-func Profile(id string, f machine.Firmware, extra map[string]any) string {
+func Profile(id string, f machine.Firmware) string {
+	extra := map[string]any{}
+	if f == machine.SecureBoot {
+		extra["loader"] = "shim"
+	}
+	return ProfileWithArgs(id, f, []string{"initrd=initrd", "panic=1", "console=" + f.Console(), "BOOTIF=01-${net0/mac:hexhyp}",
+		"ignition.config.url=${matchd:config-url}"}, extra)
+}
+
+// ProfileWithArgs is Profile with these kernel arguments and further fields.
+func ProfileWithArgs(id string, f machine.Firmware, args []string, extra map[string]any) string {
 	profile := map[string]any{
 		"id": id, "name": "lab guest for " + string(f), "ignition_id": "lab.bu",
 		"boot": map[string]any{
 			"kernel": "/assets/" + f.Arch() + "/vmlinuz",
 			"initrd": []string{"/assets/" + f.Arch() + "/initrd"},
-			"args": []string{"initrd=initrd", "panic=1", "console=" + f.Console(), "BOOTIF=01-${net0/mac:hexhyp}",
-				"ignition.config.url=${matchd:config-url}"},
+			"args":   args,
 		},
-	}
-	if f == machine.SecureBoot {
-		profile["loader"] = "shim"
 	}
 	maps.Copy(profile, extra)
 	return marshal(profile)
@@ -81,7 +87,7 @@ func Group(id, profile, role string, selector map[string]string) string {
 func Site(f machine.Firmware, mac, role string) map[string]string {
 	return map[string]string{
 		"ignition/lab.bu":               Butane,
-		"profiles/guest.json":           Profile("guest", f, nil),
+		"profiles/guest.json":           Profile("guest", f),
 		"groups/node-" + role + ".json": Group("node-"+role, "guest", role, map[string]string{"mac": mac}),
 	}
 }
