@@ -5,13 +5,22 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 )
 
-// Root returns the checkout that this lab is part of.
+// Root returns the checkout that the working directory is in.
 func Root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	dir, err := os.Getwd()
+	if err != nil {
+		return "."
+	}
+	for top := dir; ; top = filepath.Dir(top) {
+		if _, err := os.Stat(filepath.Join(top, ".lab", "setup")); err == nil {
+			return top
+		}
+		if top == filepath.Dir(top) {
+			return dir // Check will say what is missing
+		}
+	}
 }
 
 // Path returns a path below the lab's cache, .cache/lab in the checkout.
