@@ -25,16 +25,20 @@ const (
 	racyWindow = 3 * time.Second
 )
 
-// Tree is a directory whose regular files may be read by anybody. It is safe for concurrent use.
+// Tree is a directory whose regular files may be read by anybody. It is safe for concurrent use. The directory may be made or replaced by
+// another later on: every name is looked up in the one that is there.
 //
 // The entity tag of a file is made of its inode, size, modification and change time, and that makes it a strong validator: nobody
 // can set the change time, so no change of content leaves it as it was. A digest of the content would say the same and cost a pass over
 // gigabytes that firmware then waits for. Only a file that changed within the last seconds gets a weak tag, since its stamps could
 // still stand for two contents; Range requests conditional on it then get the whole file, which is right.
 type Tree struct {
-	root *os.Root
+	dir string
 
 	mu      sync.Mutex
+	root    *os.Root    // nil: there was no directory when last looked for
+	stat    fs.FileInfo // of root
+	closed  bool
 	digests map[string]knownDigest // by path; an entry is good as long as the tag is the file's
 }
 
@@ -43,17 +47,50 @@ type knownDigest struct {
 	digest Digest
 }
 
-// OpenTree opens a directory. The caller closes the tree.
+// OpenTree opens a directory, which need not exist yet. The caller closes the tree.
 func OpenTree(dir string) (*Tree, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
+	t := &Tree{dir: dir, digests: map[string]knownDigest{}}
+	if _, err := t.current(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("opening the assets directory: %w", err)
 	}
-	return &Tree{root: root, digests: map[string]knownDigest{}}, nil
+	return t, nil
+}
+
+// current returns the directory that is there now, or fs.ErrNotExist.
+func (t *Tree) current() (*os.Root, error) {
+	stat, err := os.Stat(t.dir)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.closed:
+		return nil, fs.ErrClosed
+	case t.root != nil && os.SameFile(stat, t.stat):
+		return t.root, nil
+	}
+	root, err := os.OpenRoot(t.dir)
+	if err != nil {
+		return nil, err
+	}
+	if stat, err = root.Stat("."); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	t.root, t.stat = root, stat // the former one may be in use; it is closed when nobody holds it (os.Root's finalizer)
+	return root, nil
 }
 
 // Close releases the directory; files opened from it stay open.
-func (t *Tree) Close() error { return t.root.Close() }
+func (t *Tree) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	if t.root == nil {
+		return nil
+	}
+	return t.root.Close()
+}
 
 // Open opens the regular file with the given name, which is cleaned first (see [Clean]). The caller closes the file. For a directory
 // it returns Info with Dir set and no file. The error is fs.ErrNotExist for all that cannot be had; anything else is the
@@ -85,8 +122,12 @@ func (t *Tree) OpenFold(name string) (*os.File, Info, error) {
 }
 
 func (t *Tree) open(cleaned string) (*os.File, Info, error) {
+	root, err := t.current()
+	if err != nil {
+		return nil, Info{}, t.outcome(cleaned, err)
+	}
 	// The open must not wait for the writer of a FIFO, nor take a terminal, hence the flags; fstat then tells what was opened.
-	file, err := t.root.OpenFile(cleaned, os.O_RDONLY|openFlags, 0)
+	file, err := root.OpenFile(cleaned, os.O_RDONLY|openFlags, 0)
 	if err != nil {
 		return nil, Info{}, t.outcome(cleaned, err)
 	}
@@ -146,7 +187,11 @@ func (t *Tree) fold(cleaned string) (string, error) {
 
 // entries returns a directory's entries by name, without hidden ones.
 func (t *Tree) entries(dir string) ([]fs.DirEntry, error) {
-	d, err := t.root.OpenFile(dir, os.O_RDONLY|openFlags, 0)
+	root, err := t.current()
+	if err != nil {
+		return nil, t.outcome(dir, err)
+	}
+	d, err := root.OpenFile(dir, os.O_RDONLY|openFlags, 0)
 	if err != nil {
 		return nil, t.outcome(dir, err)
 	}
@@ -174,10 +219,14 @@ func (t *Tree) List(name string) ([]Info, error) {
 	if err != nil {
 		return nil, err
 	}
+	root, err := t.current()
+	if err != nil {
+		return nil, t.outcome(cleaned, err)
+	}
 	infos := make([]Info, 0, len(entries))
 	for _, entry := range entries {
 		// Through the root, so that a link counts as what it leads to and one that leads outside does not count.
-		stat, err := t.root.Stat(path.Join(cleaned, entry.Name()))
+		stat, err := root.Stat(path.Join(cleaned, entry.Name()))
 		if err != nil || !stat.IsDir() && !stat.Mode().IsRegular() {
 			continue
 		}

@@ -206,6 +206,58 @@ func TestParseDigest(t *testing.T) {
 }
 
 // FuzzTreeOpen looks for a name that leaves the directory or shows something hidden.
+// TestTreeFollowsItsDirectory makes, replaces and removes the directory while the tree is open, as an operator or a deployment does.
+func TestTreeFollowsItsDirectory(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "assets")
+	tree, err := assets.OpenTree(dir)
+	if err != nil {
+		t.Fatalf("a directory that is not there yet: %v", err)
+	}
+	is := func(step, want string) {
+		t.Helper()
+		file, _, err := tree.Open("vmlinuz")
+		if want == "" {
+			if _, listing := tree.List("."); !errors.Is(err, fs.ErrNotExist) || !errors.Is(listing, fs.ErrNotExist) {
+				t.Errorf("%s: %v, %v, want fs.ErrNotExist", step, err, listing)
+			}
+			return
+		}
+		if err != nil {
+			t.Errorf("%s: %v", step, err)
+			return
+		}
+		defer file.Close()
+		if got, err := io.ReadAll(file); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v, want %q", step, got, err, want)
+		}
+	}
+	is("before", "")
+	write(t, filepath.Join(dir, "vmlinuz"), "first")
+	is("made", "first")
+	write(t, filepath.Join(parent, "next/vmlinuz"), "second")
+	for _, err := range []error{os.Rename(dir, filepath.Join(parent, "old")), os.Symlink("next", dir)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	is("replaced by a link", "second")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	is("removed", "")
+	if err := tree.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+	if err := os.Symlink("old", dir); err != nil {
+		t.Fatal(err)
+	}
+	is("closed", "")
+	if _, err := assets.OpenTree(filepath.Join(parent, "old/vmlinuz")); err == nil {
+		t.Error("a file is taken for a directory")
+	}
+}
+
 func FuzzTreeOpen(f *testing.F) {
 	dir := f.TempDir()
 	inside := filepath.Join(dir, "assets")

@@ -54,7 +54,7 @@ type Server struct {
 	metrics *prometheus.Registry
 
 	stores   map[string]*boltstore.Store // by the file's name without .db
-	assets   *assets.Tree                // nil: there is no such directory
+	assets   *assets.Tree
 	loaders  *assets.Loaders
 	machines *machine.Registry
 	events   *event.Log
@@ -120,14 +120,12 @@ func (s *Server) openStores(context.Context) error {
 }
 
 func (s *Server) openAssets(context.Context) error {
-	tree, err := assets.OpenTree(s.cfg.assetsDir())
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		s.log.Info("no assets directory: kernels must come from elsewhere", "dir", s.cfg.assetsDir())
-	case err != nil:
-		return fmt.Errorf("opening the assets directory: %w", err)
-	default:
-		s.assets = tree
+	var err error
+	if s.assets, err = assets.OpenTree(s.cfg.assetsDir()); err != nil {
+		return err
+	}
+	if _, err := os.Stat(s.cfg.assetsDir()); errors.Is(err, os.ErrNotExist) {
+		s.log.Info("no assets directory yet: kernels must come from elsewhere until there is one", "dir", s.cfg.assetsDir())
 	}
 	options := assets.LoaderOptions{Overrides: s.cfg.Loaders}
 	if s.cfg.LoadersDir != "" {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/matchd/matchd/matchd"
 	"github.com/matchd/matchd/matchd/doctor"
+	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/matchdtest"
 )
 
@@ -155,6 +156,29 @@ func TestMatchboxDirectory(t *testing.T) {
 	})
 	if err != nil || !maps.Equal(left, matchboxData) {
 		t.Errorf("the directory changed: %v, %v", left, err)
+	}
+}
+
+// TestAssetsMayComeLater makes the assets directory and links out of it while the daemon runs; the timeline says why a link gives nothing.
+func TestAssetsMayComeLater(t *testing.T) {
+	d := matchdtest.Start(t, matchdtest.Options{Files: map[string]string{"groups/g.yaml": group, "profiles/p.yaml": "boot: {kernel: /assets/k}\n"}})
+	const kernel, link = "/assets/k?mac=52-54-00-00-00-01", "/assets/link?mac=52-54-00-00-00-01"
+	if status, body := d.Get(t, kernel); status != http.StatusNotFound || body == "" {
+		t.Errorf("without a directory the kernel is %d %q, want 404", status, body)
+	}
+	matchdtest.WriteFiles(t, d.Site, map[string]string{"assets/k": "kernel", "outside": "secret"})
+	if err := os.Symlink("../outside", filepath.Join(d.Site, "assets/link")); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := d.Get(t, kernel); status != http.StatusOK || body != "kernel" {
+		t.Errorf("with a directory the kernel is %d %q, want 200", status, body)
+	}
+	if status, body := d.Get(t, link); status != http.StatusNotFound || strings.Contains(body, "secret") {
+		t.Errorf("a link that leads outside is %d %q, want 404", status, body)
+	}
+	timeline, _ := d.Server.Timeline("52:54:00:00:00:01")
+	if last := timeline.Events[len(timeline.Events)-1]; last.Stage != event.Refused || !strings.Contains(last.Error, "escapes") {
+		t.Errorf("the last event is %+v, want refused because the path escapes", last)
 	}
 }
 

@@ -99,7 +99,7 @@ func (x *exchange) missing(err error) {
 	}
 	x.notFound("404 not found: there is no such file\n")
 	if strings.HasPrefix(x.path, "/assets/") {
-		x.record(event.Event{Stage: event.Refused, Level: event.Warn, Message: "asked by HTTP for " + x.path + ", which does not exist"})
+		x.record(event.Event{Stage: event.Refused, Level: event.Warn, Message: "asked by HTTP for " + x.path + ", which does not exist", Error: err.Error()})
 	}
 }
 

@@ -221,7 +221,7 @@ func TestTimeline(t *testing.T) {
 		{Stage: event.InitrdSent, Message: "sent the initrd fcos/initrd.img", Bytes: 6, Total: 6, Attrs: group("fcos/initrd.img")},
 		{Stage: event.InitrdSent, Message: "sent the initrd fcos/initrd.img in parts", Bytes: 4, Total: 6, Attrs: group("fcos/initrd.img")},
 		{Stage: event.AssetSent, Message: "sent x.efi", Bytes: 2, Total: 2, Attrs: map[string]string{event.AttrFile: "x.efi"}},
-		{Stage: event.Refused, Level: event.Warn, Message: "asked by HTTP for /assets/missing, which does not exist"},
+		{Stage: event.Refused, Level: event.Warn, Message: "asked by HTTP for /assets/missing, which does not exist", Error: "open missing: file does not exist"},
 		{Stage: event.ConfigSent, Message: "sent the Ignition config, spec 3.4.0", Bytes: 32, Attrs: map[string]string{event.AttrDigest: "d1"}},
 	}
 	for i := range want {
