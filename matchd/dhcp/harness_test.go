@@ -193,7 +193,6 @@ type cable struct {
 	link    *dhcp.Link
 	foreign func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4
 	relayed bool // packets on port 67 go through a relay in relayedNet
-	last    bool // the foreign server answers first
 }
 
 func (c *cable) Exchange(ctx context.Context, packet []byte, to netip.AddrPort) ([][]byte, error) {

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
@@ -116,7 +117,7 @@ func (q *Query) identify() error {
 // uuidText writes a UUID of option 97: the first three fields arrive little-endian, as SMBIOS has them. All zeros or all ones mean
 // that the board has none.
 func uuidText(raw []byte) string {
-	if strings.Trim(string(raw), "\x00") == "" || strings.Trim(string(raw), "\xff") == "" {
+	if bytes.Count(raw, []byte{0}) == len(raw) || bytes.Count(raw, []byte{0xff}) == len(raw) {
 		return ""
 	}
 	digits := hex.EncodeToString(raw)

@@ -1,6 +1,7 @@
 package dhcp_test
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"strings"
@@ -101,9 +102,9 @@ func TestParseIdentity(t *testing.T) {
 	if q.Boot.Machine.MAC != testMAC || q.Hostname != "node-7" || string(q.ClientID) != "\x01\x02\x03" || len(q.Odd) != 0 {
 		t.Errorf("%+v", q)
 	}
-	for name, value := range map[string][]byte{"zeros": make([]byte, 17), "type 1": append([]byte{1}, guid[1:]...), "short": guid[:9]} {
+	for name, value := range map[string][]byte{"none": make([]byte, 17), "none, in ones": append([]byte{0}, bytes.Repeat([]byte{0xff}, 16)...), "type 1": append([]byte{1}, guid[1:]...), "short": guid[:9]} {
 		q := query(t, map[uint8][]byte{97: value})
-		if q.Boot.Machine.UUID != "" || (name == "zeros") != (q.GUID != nil) {
+		if q.Boot.Machine.UUID != "" || strings.HasPrefix(name, "none") != (q.GUID != nil) {
 			t.Errorf("%s: UUID %q, echoed %x", name, q.Boot.Machine.UUID, q.GUID)
 		}
 	}
