@@ -55,16 +55,21 @@ type Initrd struct {
 	named bool // by its author
 }
 
-// newPlan resolves a profile for one machine. A profile without a kernel cannot be booted, which is Invalid: an empty
-// "kernel" line would leave the machine at a prompt.
+// newPlan resolves a profile for one machine. A profile that boots nothing is for installed machines, which boot from their disks: matchbox's
+// "kernel" line without a kernel has that effect. One that has initrds or arguments but no kernel was meant otherwise, which is Invalid.
 func newPlan(ask Ask, labels groups.Labels, group *groups.Group, profile *profiles.Profile) (Plan, error) {
 	plan := Plan{
 		Labels: labels, Group: group, Profile: profile,
 		Kernel: profile.Boot.Kernel, BaseURL: ask.BaseURL, Query: ask.RawQuery,
 		Reason: fmt.Sprintf("group %q gives profile %q", group.ID, profile.ID),
 	}
-	if plan.Kernel == "" {
-		return Plan{}, fault.New(fault.Invalid, "profile %q has no boot.kernel: it configures installed machines and cannot be booted from the network", profile.ID)
+	switch {
+	case plan.Kernel == "" && len(profile.Boot.Initrd)+len(profile.Boot.Args) == 0:
+		plan.Do = Disk
+		plan.Reason += ", which boots nothing from the network: it has no boot.kernel"
+		return plan, nil
+	case plan.Kernel == "":
+		return Plan{}, fault.New(fault.Invalid, "profile %q has boot.initrd or boot.args but no boot.kernel", profile.ID)
 	}
 	urls := strings.NewReplacer(ConfigURL, configURL(ask), BaseURL, ask.BaseURL)
 	plan.Args = make([]string, 0, len(profile.Boot.Args)+len(profile.Boot.Initrd))

@@ -107,7 +107,7 @@ func TestNewPlanRefuses(t *testing.T) {
 		boot profiles.Boot
 		want string
 	}{
-		{"no kernel", profiles.Boot{Initrd: []string{"/assets/a"}}, `profile "worker" has no boot.kernel: it configures installed machines and cannot be booted from the network`},
+		{"no kernel", profiles.Boot{Initrd: []string{"/assets/a"}}, `profile "worker" has boot.initrd or boot.args but no boot.kernel`},
 		{"empty initrd", profiles.Boot{Kernel: "/k", Initrd: []string{" "}}, `profile "worker": boot.initrd " ": want "URL" or "--name NAME URL"`},
 		{"two URLs", profiles.Boot{Kernel: "/k", Initrd: []string{"/a /b"}}, `profile "worker": boot.initrd "/a /b": want "URL" or "--name NAME URL"`},
 		{"name without URL", profiles.Boot{Kernel: "/k", Initrd: []string{"--name main"}}, `profile "worker": boot.initrd "--name main": want "URL" or "--name NAME URL"`},

@@ -170,6 +170,10 @@ func (p *Planner) Plan(_ context.Context, ask Ask) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if plan.Do == Disk {
+		mac, _ := machine.ParseMAC(labels["mac"])
+		plan.Exit = p.exitMethod(mac)
+	}
 	return &plan, nil
 }
 

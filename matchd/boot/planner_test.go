@@ -218,7 +218,7 @@ func TestPlan(t *testing.T) {
 		reason string
 	}{
 		{name: "match", ask: askAs("mac", worker.String()), do: Run, reason: `group "worker" gives profile "worker"`},
-		{name: "more pairs win", ask: askAs("mac", worker.String(), "os", "installed"), kind: fault.Invalid, reason: "no boot.kernel"},
+		{name: "more pairs win", ask: askAs("mac", worker.String(), "os", "installed"), do: Disk, reason: "no boot.kernel"},
 		{name: "to disk", ask: askAs("mac", stranger.String()), do: Disk, reason: stranger.String()},
 		{name: "hold", ask: askAs("mac", stranger.String()), change: func(o *Options) { o.Unmatched = UnmatchedHold }, do: Hold, reason: stranger.String()},
 		{name: "ignore", ask: askAs("mac", stranger.String()), change: func(o *Options) { o.Unmatched = UnmatchedIgnore }, kind: fault.NotFound, reason: stranger.String()},
