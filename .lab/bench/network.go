@@ -16,8 +16,8 @@ import (
 	"github.com/matchd/matchd/lab/process"
 )
 
-// startTimeout bounds the start of a server.
-const startTimeout = 60 * time.Second
+// startTimeout bounds the start of a server. matchd renders the config of every group before it accepts a site.
+const startTimeout = 5 * time.Minute
 
 // The network: servers on the segment, load from a host on it. The load's address lies in the served subnet, because perfdhcp acts as
 // a relay and is answered only then.
@@ -118,7 +118,7 @@ func (b *bed) startMatchd(ctx context.Context, flags ...string) (*process.Proces
 		b.matchd, append(common, flags...)...)
 }
 
-// memory returns a process's resident memory in MiB.
+// memory returns a process's own resident memory in MiB: without the pages of mapped files, which the kernel may drop.
 func memory(pid int) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -126,11 +126,11 @@ func memory(pid int) (float64, error) {
 	}
 	for line := range strings.Lines(string(status)) {
 		var kib float64
-		if _, err := fmt.Sscanf(line, "VmRSS: %f kB", &kib); err == nil {
+		if _, err := fmt.Sscanf(line, "RssAnon: %f kB", &kib); err == nil {
 			return kib / 1024, nil
 		}
 	}
-	return 0, errors.New("no VmRSS")
+	return 0, errors.New("no RssAnon")
 }
 
 // median of an odd number of values is the middle one.
