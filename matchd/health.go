@@ -106,7 +106,7 @@ func (s *Server) examine(ctx context.Context) error {
 		case doctor.Warn:
 			level = slog.LevelWarn
 		}
-		s.log.Log(ctx, level, "doctor: "+f.What, "check", f.ID, "subject", f.Subject, "next", f.Next)
+		s.log.Log(ctx, level, "doctor: "+f.Subject+": "+f.What, "check", f.ID, "next", f.Next)
 	}
 	return nil
 }

@@ -289,6 +289,7 @@ func (s *Server) Addrs() Addrs {
 // when ctx ended.
 func (s *Server) Run(ctx context.Context) error {
 	err := s.serve(ctx)
+	s.log.Info("stopped", "version", s.opt.Version)
 	if closing := s.Close(); err == nil {
 		err = closing
 	}
