@@ -180,7 +180,7 @@ func startMatchdDHCP(ctx context.Context, b *bed) (*process.Process, error) {
 	if err := os.MkdirAll(filepath.Join(site, "groups"), 0o755); err != nil {
 		return nil, err
 	}
-	return b.startMatchd(ctx, "--site", site, "--tftp", "", "--dhcp-interfaces", "lan0=server", "--dhcp-conflict-probe", "false",
+	return b.startMatchd(ctx, "--site", site, "--tftp", "", "--dhcp-interfaces", "lan0=server", "--dhcp-conflict-probe=false",
 		"--dhcp-subnets", "{subnet: 10.77.0.0/16, pools: [10.77.1.0-10.77.250.255], lease_time: 1h}")
 }
 
