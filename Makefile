@@ -29,7 +29,7 @@ unit: ## run the Go tests with the race detector
 smoke: build setup ## boot six machines
 	cd .lab && $(GO) test -count=1 -timeout 20m -v -run Smoke ./e2e
 
-test: loaders unit smoke ## run every Go test and the smoke set of boots
+test: setup loaders unit smoke ## run every Go test and the smoke set of boots
 
 e2e: build setup ## run every boot and every kill loop
 	cd .lab && $(GO) test -count=1 -p 1 -timeout 60m -v ./...
