@@ -17,6 +17,8 @@ profile, and the profile says what to boot and which Ignition config to give.
 
   matchd serve --site DIR      serve a directory of groups, profiles and templates, beside the DHCP server that is there
   matchd validate DIR          check such a directory and report every problem
+  matchd render                show what a machine would get, and from which file
+  matchd explain               say which groups match a machine, which nearly do, and why
   matchd doctor                say what would stop a boot on this host, and what to do about it
 
 Every setting of the daemon has a key in /etc/matchd/matchd.yaml, a flag of the same name and a variable MATCHD_*; a flag
@@ -37,7 +39,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), validateCommand(), doctorCommand(), storeCommand(), versionCommand())
+	root.AddCommand(serveCommand(), validateCommand(), renderCommand(), explainCommand(), doctorCommand(), storeCommand(), versionCommand())
 	return root
 }
 

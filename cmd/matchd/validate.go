@@ -13,20 +13,23 @@ import (
 
 func validateCommand() *cobra.Command {
 	var output string
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "validate DIR",
 		Short: "check a site directory and report every problem",
-		Long: `Reads a site directory as "matchd serve --site DIR" would, and reports every problem with its file, line and column,
-not only the first. Warnings are printed and do not fail.
+		Long: `Reads a site directory as "matchd serve --site DIR" would, renders every document with the metadata of every group that uses it, and
+reports every problem with its file, line, column and groups, not only the first. Warnings are printed and fail only with --strict:
+a file whose contents another document replaces unasked, a group that no machine gets, what is wrong only for some machines' labels.
 
 Exit status: 0 the site can be served, 1 it cannot.`,
 		Example: "  matchd validate /srv/site\n  matchd validate -o json . | jq '.problems[].file'",
 		Args:    arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return validate(cmd.OutOrStdout(), args[0], output)
+			return validate(cmd, args[0], output, strict)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVar(&strict, "strict", false, "take warnings for problems")
 	return cmd
 }
 
@@ -39,12 +42,12 @@ type validation struct {
 	Omitted  int            `json:"omitted,omitempty"` // problems beyond those listed
 }
 
-func validate(out io.Writer, dir, output string) error {
+func validate(cmd *cobra.Command, dir, output string, strict bool) error {
 	if err := checkOutput("validate", output); err != nil {
 		return err
 	}
 	result := validation{Problems: []site.Problem{}, Warnings: []site.Problem{}}
-	loaded, err := site.Load(dir)
+	loaded, err := site.Read(cmd.Context(), dir, progress(cmd.ErrOrStderr()))
 	var problems *site.Problems
 	switch {
 	case errors.As(err, &problems):
@@ -56,7 +59,10 @@ func validate(out io.Writer, dir, output string) error {
 		result.OK, result.Summary = true, loaded.Summary()
 		result.Warnings = append(result.Warnings, loaded.Warnings...)
 	}
-	if err := writeValidation(out, result, output); err != nil {
+	if strict && len(result.Warnings) > 0 {
+		result.OK, result.Problems, result.Warnings = false, append(result.Problems, result.Warnings...), []site.Problem{}
+	}
+	if err := writeValidation(cmd.OutOrStdout(), result, output); err != nil {
 		return err
 	}
 	if !result.OK {
@@ -86,4 +92,23 @@ func writeValidation(out io.Writer, result validation, output string) error {
 	}
 	_, err := fmt.Fprintf(out, "%d problems\n", len(result.Problems)+result.Omitted)
 	return err
+}
+
+// progressFrom is the number of configs from which progress is worth telling.
+const progressFrom = 1000
+
+// progress tells a terminal how far a large site is; nobody else wants to know.
+func progress(w io.Writer) func(done, total int) {
+	if !isTerminal(w) {
+		return nil
+	}
+	return func(done, total int) {
+		switch {
+		case total < progressFrom:
+		case done == total:
+			fmt.Fprintf(w, "\r\x1b[K")
+		case done%100 == 0:
+			fmt.Fprintf(w, "\rtrying configs: %d of %d", done, total)
+		}
+	}
 }

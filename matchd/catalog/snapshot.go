@@ -91,9 +91,13 @@ func (s *Snapshot) Ignition(ctx context.Context, selection Selection, request Re
 	key := "ignition " + selection.Profile.ID + " " + platform + " " + strings.Join(selection.Group.Snippets, " ") + " " + composition.Key(data)
 	rendered, err := s.cached(ctx, key, func(ctx context.Context) (any, error) { return composition.Config(ctx, data) })
 	if err != nil {
-		return nil, fault.New(fault.Unavailable, "rendering the config of profile %q for group %q: %w", selection.Profile.ID, selection.Group.ID, err)
+		return nil, unrendered(selection, err)
 	}
 	return rendered.(*render.Config), nil
+}
+
+func unrendered(selection Selection, err error) error {
+	return fault.New(fault.Unavailable, "rendering the config of profile %q for group %q: %w", selection.Profile.ID, selection.Group.ID, err)
 }
 
 func (s *Snapshot) composition(selection Selection, platform string) (render.Composition, error) {

@@ -53,6 +53,9 @@ func (c Composition) Static() bool {
 	return true
 }
 
+// Documents returns the documents in the order of merging.
+func (c Composition) Documents() []*Document { return c.documents() }
+
 func (c Composition) documents() []*Document {
 	return append([]*Document{c.Base}, c.Snippets...)
 }
@@ -62,6 +65,19 @@ func (c Composition) documents() []*Document {
 //
 // Errors are of kind Invalid with *[Report] in their chain, listing the problems of all documents, or Unavailable when ctx ended.
 func (c Composition) Config(ctx context.Context, data map[string]any) (*Config, error) {
+	parts, err := c.parts(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	config, err := c.merge(parts)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, err)
+	}
+	return config, nil
+}
+
+// parts renders each document by itself; errors are those of Config.
+func (c Composition) parts(ctx context.Context, data map[string]any) ([]*part, error) {
 	var all Report
 	var parts []*part
 	for _, d := range c.documents() {
@@ -85,11 +101,7 @@ func (c Composition) Config(ctx context.Context, data map[string]any) (*Config, 
 	if len(all.Problems) > 0 {
 		return nil, fault.Wrap(fault.Invalid, &all)
 	}
-	config, err := c.merge(parts)
-	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, err)
-	}
-	return config, nil
+	return parts, nil
 }
 
 func (c Composition) merge(parts []*part) (*Config, error) {

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/matchd/matchd/matchd/boot"
+	"github.com/matchd/matchd/matchd/catalog"
+	"github.com/matchd/matchd/matchd/fault"
+	"github.com/matchd/matchd/matchd/render"
+)
+
+func renderCommand() *cobra.Command {
+	var output string
+	var provenance bool
+	var q question
+	cmd := &cobra.Command{
+		Use:   "render --site DIR --mac MAC",
+		Short: "show what a machine would get: script, kernel arguments, config",
+		Long: `Reads a site directory and shows what a machine with these labels would get from "matchd serve", or everything that keeps it from
+getting it.
+
+  -o all       group, profile, kernel, arguments, script and config, for people (the default)
+  -o ignition  the Ignition config, byte for byte as it is sent
+  -o butane    the documents that it is made of, after their templates have run
+  -o script    the iPXE script
+  -o grub      the GRUB config
+  -o json      all of it, for programs
+
+Exit status: 0 the machine would boot, 1 it would not, or the site has problems.`,
+		Example: "  matchd render --site /srv/site --mac 52:54:00:a1:9c:ae\n" +
+			"  matchd render --site . --mac 52:54:00:a1:9c:ae --label os=installed -o ignition | jq .\n" +
+			"  matchd render --site . --mac 52:54:00:a1:9c:ae --provenance",
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if outputs := []string{"all", "ignition", "butane", "script", "grub", "json"}; !slices.Contains(outputs, output) {
+				return usageError{fmt.Errorf("render: --output %q is none of %s", output, strings.Join(outputs, ", "))}
+			}
+			a, err := q.load(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.render(cmd.Context(), cmd.OutOrStdout(), output, provenance)
+		},
+	}
+	q.flags(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "all", "all, ignition, butane, script, grub or json")
+	cmd.Flags().BoolVar(&provenance, "provenance", false, "tell which document each file, unit and user of the config came from")
+	return cmd
+}
+
+// render writes one form of output.
+func (a *answer) render(ctx context.Context, w io.Writer, output string, provenance bool) error {
+	selection, err := a.snapshot.Match(a.labels)
+	if err != nil {
+		return err
+	}
+	switch output {
+	case "ignition":
+		config, err := a.planner.Ignition(ctx, a.ask)
+		if err == nil {
+			_, err = w.Write(config.JSON)
+		}
+		return err
+	case "butane":
+		return a.writeDocuments(ctx, w, selection)
+	case "script", "grub":
+		plan, err := a.planner.Plan(ctx, a.ask)
+		if err != nil {
+			return err
+		}
+		script := plan.IPXE()
+		if output == "grub" {
+			script = plan.GRUB()
+		}
+		_, err = w.Write(script)
+		return err
+	}
+	got, err := a.everything(ctx, selection, provenance)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		return writeJSON(w, got)
+	}
+	got.write(terminal{w, isTerminal(w)})
+	return nil
+}
+
+func (a *answer) writeDocuments(ctx context.Context, w io.Writer, selection catalog.Selection) error {
+	documents, err := a.snapshot.Documents(ctx, selection, a.request())
+	if err != nil {
+		return err
+	}
+	for _, document := range documents {
+		fmt.Fprintf(w, "# %s\n%s\n", document.File, strings.TrimRight(document.Text, "\n"))
+	}
+	return nil
+}
+
+// rendered is all that a machine would get, as JSON.
+type rendered struct {
+	Labels   map[string]string `json:"labels"`
+	Group    string            `json:"group"`
+	Profile  string            `json:"profile"`
+	Boot     *renderedBoot     `json:"boot,omitempty"`     // absent: the profile configures installed systems only
+	Ignition *renderedConfig   `json:"ignition,omitempty"` // absent: the profile has none
+	Sources  []render.Source   `json:"provenance,omitempty"`
+	Warnings []render.Problem  `json:"warnings"`
+
+	groupFile, profileFile string
+}
+
+type renderedBoot struct {
+	Kernel  string   `json:"kernel"`
+	Initrds []string `json:"initrds"`
+	Args    []string `json:"args"`
+	Script  string   `json:"script"`
+}
+
+type renderedConfig struct {
+	Version string          `json:"version"`
+	Digest  string          `json:"sha256"`
+	Bytes   int             `json:"bytes"`
+	Config  json.RawMessage `json:"config"`
+}
+
+func (a *answer) everything(ctx context.Context, selection catalog.Selection, provenance bool) (*rendered, error) {
+	got := &rendered{
+		Labels: a.labels, Group: selection.Group.ID, Profile: selection.Profile.ID, Warnings: []render.Problem{},
+		groupFile: a.snapshot.GroupFile(selection.Group), profileFile: a.snapshot.ProfileFile(selection.Profile),
+	}
+	if selection.Profile.Boot.Kernel != "" {
+		plan, err := a.planner.Plan(ctx, a.ask)
+		if err != nil {
+			return nil, err
+		}
+		got.Boot = bootOf(plan)
+	}
+	config, err := a.planner.Ignition(ctx, a.ask)
+	switch {
+	case fault.Is(err, fault.NotFound): // the profile has no config
+		return got, nil
+	case err != nil:
+		return nil, err
+	}
+	got.Ignition = &renderedConfig{config.Version, config.Digest, len(config.JSON), config.JSON}
+	got.Warnings = append(got.Warnings, config.Warnings...)
+	if provenance {
+		got.Sources, err = a.snapshot.Provenance(ctx, selection, a.request())
+	}
+	return got, err
+}
+
+func bootOf(plan *boot.Plan) *renderedBoot {
+	b := &renderedBoot{Kernel: plan.Kernel, Initrds: []string{}, Args: plan.Args, Script: string(plan.IPXE())}
+	for _, initrd := range plan.Initrds {
+		b.Initrds = append(b.Initrds, initrd.URL)
+	}
+	return b
+}
+
+func (r *rendered) write(t terminal) {
+	t.line("group    %s (%s)", r.Group, r.groupFile)
+	t.line("profile  %s (%s)", r.Profile, r.profileFile)
+	if r.Boot != nil {
+		t.line("kernel   %s", r.Boot.Kernel)
+		for _, initrd := range r.Boot.Initrds {
+			t.line("initrd   %s", initrd)
+		}
+		for _, arg := range r.Boot.Args {
+			t.line("arg      %s", arg)
+		}
+		t.line("")
+		t.heading("script")
+		t.indented([]byte(r.Boot.Script))
+	}
+	for _, warning := range r.Warnings {
+		t.warning("warning: %v", warning)
+	}
+	if r.Ignition == nil {
+		return
+	}
+	t.line("")
+	t.heading("config: Ignition %s, %d bytes, SHA-256 %s", r.Ignition.Version, r.Ignition.Bytes, r.Ignition.Digest)
+	var pretty strings.Builder
+	if writeJSON(&pretty, r.Ignition.Config) == nil {
+		t.indented([]byte(pretty.String()))
+	}
+	if len(r.Sources) > 0 {
+		t.line("")
+		t.heading("provenance")
+	}
+	for _, source := range r.Sources {
+		t.line("  %-12s %-36s %s", source.Kind, source.Name, strings.Join(source.Documents, " + "))
+	}
+}
+
+func (t terminal) indented(text []byte) {
+	for line := range strings.Lines(string(text)) {
+		t.line("  %s", strings.TrimSuffix(line, "\n"))
+	}
+}
