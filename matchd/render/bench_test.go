@@ -3,7 +3,9 @@ package render_test
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/coreos/butane/config"
 	"github.com/coreos/butane/config/common"
@@ -52,6 +54,70 @@ func BenchmarkConfig(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// templatedWorker returns the texts of a worker and three snippets, all of which read the machine's address.
+func templatedWorker(mac string) []string {
+	snippet := "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: /etc/snippet%d\n      contents: {inline: %s}\n"
+	texts := []string{workerConfig(mac)}
+	for i := range 3 {
+		texts = append(texts, fmt.Sprintf(snippet, i, mac))
+	}
+	return texts
+}
+
+// BenchmarkTemplatedWorker renders for a new machine each time what nothing is known of before: every document reads its address.
+func BenchmarkTemplatedWorker(b *testing.B) {
+	var documents []*render.Document
+	for i, text := range templatedWorker("{{.request.query.mac}}") {
+		documents = append(documents, compile(b, profiles.Ignition, fmt.Sprintf("d%d.yaml", i), text))
+	}
+	composition := render.Composition{Base: documents[0], Snippets: documents[1:]}
+	b.ReportAllocs()
+	defer processorTime(b)()
+	for i := 0; b.Loop(); i++ {
+		data := render.Input{Group: &groups.Group{ID: "g"}, Labels: groups.Labels{"mac": fmt.Sprintf("m%07d", i)}}.Data()
+		if _, err := composition.Config(b.Context(), data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// processorTime adds the time that all of the process spent on processors per iteration, which a busy machine does not blur; b.Loop must be over.
+func processorTime(b *testing.B) (report func()) {
+	used := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	start := used()
+	return func() { b.ReportMetric(float64((used()-start).Nanoseconds())/float64(b.N), "cpu-ns/op") }
+}
+
+// BenchmarkTemplatedWorkerByButane is the yardstick of BenchmarkTemplatedWorker: Butane translates the same texts, and that is all.
+func BenchmarkTemplatedWorkerByButane(b *testing.B) {
+	b.ReportAllocs()
+	defer processorTime(b)()
+	for i := 0; b.Loop(); i++ {
+		for _, text := range templatedWorker(fmt.Sprintf("m%07d", i)) {
+			if _, _, err := config.TranslateBytes([]byte(text), common.TranslateBytesOptions{Raw: true}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// BenchmarkHostileAliases refuses what keeps Butane busy for 20 s.
+func BenchmarkHostileAliases(b *testing.B) {
+	text := "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - &f {path: /etc/a}\n" + strings.Repeat("    - *f\n", 15_000)
+	for b.Loop() {
+		document := compile(b, profiles.Ignition, "hostile.yaml", text)
+		if err := document.Check(b.Context()); err == nil {
+			b.Fatal("accepted")
+		}
 	}
 }
 

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"strings"
 
-	canonical "github.com/clarketm/json" // leaves empty structs out, as Butane does
 	"github.com/coreos/ignition/v2/config/merge"
 
 	"github.com/matchd/matchd/matchd/fault"
 )
+
+// MaxResult is the size of the largest config that is given to a machine, in bytes.
+const MaxResult = 8 * 1024 * 1024
 
 // Config is an Ignition config as a machine gets it.
 type Config struct {
@@ -129,18 +131,24 @@ func (c Composition) fold(r *reporter, parts []*part) (merged *part) {
 	if !ok || len(parts) == 1 && parts[0].version == target.version {
 		return parts[0]
 	}
-	out, _, err := fold(target, parts)
+	config, _, err := fold(target, parts)
 	if err != nil {
 		r.add(0, 0, "merging: %v", err)
 		return nil
 	}
-	// Each document was valid by itself; what they give together is checked by nobody else.
-	return parseSpec(r, out, false)
+	out, entries, err := target.write(config)
+	r.addEntries(entries, false)
+	if err != nil {
+		r.add(0, 0, "writing what was merged: %v", err)
+	}
+	if len(out) > MaxResult {
+		r.add(0, 0, "the config has %d bytes, at most %d are allowed", len(out), MaxResult)
+	}
+	return &part{json: out, version: target.version}
 }
 
-// fold merges parts in order, the later one wins, and writes the result canonically. It returns the transcript of every step: the first
-// merges the second part into the first.
-func fold(target spec, parts []*part) ([]byte, []merge.Transcript, error) {
+// fold merges parts in order; the later one wins. It returns the transcript of every step: the first merges the second part into the first.
+func fold(target spec, parts []*part) (any, []merge.Transcript, error) {
 	var transcripts []merge.Transcript
 	merged, err := parts[0].as(target)
 	if err != nil {
@@ -154,8 +162,7 @@ func fold(target spec, parts []*part) ([]byte, []merge.Transcript, error) {
 		result, transcript := target.merge(merged, child)
 		merged, transcripts = result, append(transcripts, transcript)
 	}
-	out, err := canonical.Marshal(merged)
-	return out, transcripts, err
+	return merged, transcripts, nil
 }
 
 // target returns the spec of the result.

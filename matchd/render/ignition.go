@@ -18,6 +18,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_4"
 	"github.com/coreos/ignition/v2/config/v3_5"
 	"github.com/coreos/ignition/v2/config/v3_6"
+	"github.com/coreos/ignition/v2/config/validate"
 	"github.com/coreos/vcontext/report"
 )
 
@@ -26,10 +27,12 @@ type spec struct {
 	version string
 	// parse reads a config of exactly this version and writes it canonically.
 	parse func(raw []byte) ([]byte, report.Report, error)
-	// read reads a config of this version or older and translates it up to this version.
-	read func(raw []byte) (any, error)
+	// read takes a part's valid config of this version or older and translates it up to this version.
+	read func(p *part) (any, error)
 	// merge lays child over parent, both as read gave them and left as they are, and tells where each field of the result came from.
 	merge func(parent, child any) (any, merge.Transcript)
+	// write validates what merge gave, which nobody else does, and writes it canonically.
+	write func(config any) ([]byte, report.Report, error)
 }
 
 func specOf[C any](version string, parse, parseCompatible func([]byte) (C, report.Report, error)) spec {
@@ -43,11 +46,21 @@ func specOf[C any](version string, parse, parseCompatible func([]byte) (C, repor
 			out, err := canonical.Marshal(config)
 			return out, entries, err
 		},
-		read: func(raw []byte) (any, error) {
-			config, _, err := parseCompatible(raw)
+		read: func(p *part) (any, error) {
+			if p.version == version { // validated already: doing it again would cost ten times as much as reading
+				var config C
+				err := json.Unmarshal(p.json, &config)
+				return config, err
+			}
+			config, _, err := parseCompatible(p.json)
 			return config, err
 		},
 		merge: merge.MergeStructTranscribe,
+		write: func(config any) ([]byte, report.Report, error) {
+			entries := validate.ValidateWithContext(config, nil)
+			out, err := canonical.Marshal(config)
+			return out, entries, err
+		},
 	}
 }
 
@@ -93,7 +106,7 @@ func (p *part) as(s spec) (any, error) {
 	if config := p.typed[s.version]; config != nil {
 		return config, nil
 	}
-	config, err := s.read(p.json)
+	config, err := s.read(p)
 	if err != nil {
 		return nil, err
 	}

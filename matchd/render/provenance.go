@@ -40,9 +40,13 @@ func (c Composition) Provenance(ctx context.Context, data map[string]any) ([]Sou
 	if !ok {
 		return nil, fault.Wrap(fault.Invalid, r.err())
 	}
-	out, transcripts, err := fold(target, parts)
+	merged, transcripts, err := fold(target, parts)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "merging %s: %w", c.title(), err)
+	}
+	out, _, err := target.write(merged)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "writing what was merged: %w", err)
 	}
 	var config any
 	if err := json.Unmarshal(out, &config); err != nil {
