@@ -2,7 +2,7 @@
 // tables for docs/performance.md. It needs root, `make build` and `.lab/setup --bench`; all traffic stays in network namespaces
 // that it makes and that end with it.
 //
-//	cd .lab && go run ./bench                 everything, about ten minutes
+//	cd .lab && go run ./bench                 everything, about fifteen minutes
 //	cd .lab && go run ./bench -only dhcp      dhcp, web, assets, separated by commas
 package main
 

@@ -109,7 +109,7 @@ func (s *Site) checkDefault() Finding {
 	}
 }
 
-// checkProfiles looks for groups whose profile is missing and for profiles with nothing to boot that machines land on first.
+// checkProfiles looks for groups whose profile is missing, and for those whose profile has nothing to boot.
 func (s *Site) checkProfiles() []Finding {
 	known := make(map[string]*profiles.Profile, len(s.Profiles))
 	for i := range s.Profiles {
@@ -121,7 +121,7 @@ func (s *Site) checkProfiles() []Finding {
 		case p == nil:
 			missing = append(missing, fmt.Sprintf("group %s wants profile %s, which does not exist", g.ID, g.Profile))
 		case p.Boot.Kernel == "" && asksFirst(&g):
-			empty = append(empty, fmt.Sprintf("group %s: profile %s has no kernel", g.ID, p.ID))
+			empty = append(empty, fmt.Sprintf("group %s: profile %s has no kernel, its machines are sent to their disk", g.ID, p.ID))
 		}
 	}
 	var findings []Finding
@@ -130,8 +130,8 @@ func (s *Site) checkProfiles() []Finding {
 	}
 	for _, text := range capped(empty) {
 		findings = append(findings, Finding{
-			ID: "site.kernel", Severity: Warn, Subject: s.subject(), What: text,
-			Next: "set boot.kernel, or give the group a selector such as os: installed if its machines only fetch a config",
+			ID: "site.kernel", Severity: Info, Subject: s.subject(), What: text,
+			Next: "set boot.kernel if they are to boot from here",
 		})
 	}
 	return findings

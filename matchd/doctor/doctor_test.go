@@ -254,7 +254,7 @@ func TestSite(t *testing.T) {
 		{"no default", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "p", Selector: groups.Selector{"mac": "52:54:00:00:00:01"}}}, Profiles: []profiles.Profile{{ID: "p", Boot: boot}}, Assets: assets, Unmatched: "hold"},
 			"info site.default site: no group matches every machine: those that no selector names wait"},
 		{"no profile", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "gone"}}}, "error site.profile site: group a wants profile gone"},
-		{"no kernel", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "p"}}, Profiles: []profiles.Profile{{ID: "p"}}}, "warn site.kernel site: group a: profile p has no kernel"},
+		{"no kernel", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "p"}}, Profiles: []profiles.Profile{{ID: "p"}}}, "info site.kernel site: group a: profile p has no kernel, its machines are sent to their disk → set boot.kernel"},
 		{"missing kernel", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "p"}}, Profiles: []profiles.Profile{{ID: "p", Boot: profiles.Boot{Kernel: "/assets/gone"}}}, Assets: assets},
 			"error site.asset site: profile p boots /assets/gone, which is not there → download it"},
 		{"missing initrd", doctor.Site{Groups: []groups.Group{{ID: "a", Profile: "p"}}, Profiles: []profiles.Profile{{ID: "p", Boot: profiles.Boot{Kernel: "/assets/vmlinuz", Initrd: []string{"--name main /assets/gone"}}}}, Assets: assets},
