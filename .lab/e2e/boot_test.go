@@ -74,7 +74,7 @@ const proxyMode = "dhcp:\n  interfaces:\n    - {name: lan0, mode: proxy}\n"
 
 // dnsmasq starts a DHCP server that knows nothing of boots, on another host, as in most
 // networks that matchd comes to.
-func (l *lab) dnsmasq() {
+func (l *lab) dnsmasq(options ...string) {
 	l.Helper()
 	host, err := l.seg.Host("dnsmasq")
 	if err == nil {
@@ -83,7 +83,7 @@ func (l *lab) dnsmasq() {
 	if err != nil {
 		l.Fatal(err)
 	}
-	p, err := reference.Dnsmasq(l.ctx, host, "eth0", netip.MustParseAddr("10.77.0.3"), l.dir)
+	p, err := reference.Dnsmasq(l.ctx, host, "eth0", netip.MustParseAddr("10.77.0.3"), l.dir, options...)
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -98,23 +98,49 @@ func (l *lab) dnsmasq() {
 // TestSmokeProxy: dnsmasq gives the address and knows nothing of boots, matchd only adds
 // the boot. OVMF is the picky case: it must be told twice and go to port 4011 in between.
 func TestSmokeProxy(t *testing.T) {
-	proxied(t, machine.UEFI)
+	proxied(t, machine.UEFI, "")
+}
+
+// TestProxySecureBoot is the same with shim and GRUB. Debian's GRUB asks the server that
+// the DHCP server's own answer names (siaddr), so that one must name matchd; it needs to
+// know nothing else.
+func TestProxySecureBoot(t *testing.T) {
+	proxied(t, machine.SecureBoot, "", nextServer)
+}
+
+// TestProxyARM64 is the same with GRUB alone.
+func TestProxyARM64(t *testing.T) {
+	proxied(t, machine.ARM64, "", nextServer)
+}
+
+// nextServer makes dnsmasq name matchd as the server of files, and no file.
+const nextServer = "--dhcp-boot=,,10.77.0.1"
+
+// TestProxyDirect: with OVMF the offer itself may also name the loader; nobody asks on
+// port 4011 then.
+func TestProxyDirect(t *testing.T) {
+	proxied(t, machine.UEFI, "proxy_offer: direct\n")
+}
+
+// TestProxyBIOS4011: an iPXE ROM that is sent to port 4011.
+func TestProxyBIOS4011(t *testing.T) {
+	proxied(t, machine.BIOS, "proxy_offer: \"4011\"\n")
 }
 
 // TestProxyBIOS is the same with a BIOS whose NIC is iPXE.
 func TestProxyBIOS(t *testing.T) {
-	proxied(t, machine.BIOS)
+	proxied(t, machine.BIOS, "")
 }
 
 // TestProxyHTTP is the same with UEFI HTTP Boot, which knows no port 4011.
 func TestProxyHTTP(t *testing.T) {
-	proxied(t, machine.HTTP)
+	proxied(t, machine.HTTP, "")
 }
 
-func proxied(t *testing.T, f machine.Firmware) {
+func proxied(t *testing.T, f machine.Firmware, config string, options ...string) {
 	l := newLab(t)
-	l.dnsmasq()
-	l.start(server.Options{Site: server.Site(f, mac1, "db"), Config: proxyMode})
+	l.dnsmasq(options...)
+	l.start(server.Options{Site: server.Site(f, mac1, "db"), Config: config + proxyMode})
 	m := l.powerOn(machine.Spec{Firmware: f, MAC: mac1, UUID: uuid1, Serial: "LAB1"})
 	r := l.result(m)
 	timeline := l.configured(m, r, "db")

@@ -20,7 +20,7 @@ const (
 
 // Bound is how long a boot may take before it counts as stuck. A quiet machine needs
 // 15 to 30 s; a busy one several times that.
-const Bound = 280 * time.Second
+const Bound = 300 * time.Second
 
 // Spec describes a machine. Only Firmware and MAC are needed.
 type Spec struct {
