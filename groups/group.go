@@ -20,6 +20,7 @@ const (
 	MaxIDLength      = 253  // bytes of an id or a profile's id
 	MaxSelectorPairs = 64   // pairs of one selector
 	MaxLabelLength   = 1024 // bytes of one selector key or value
+	MaxSnippets      = 64   // names of snippets
 )
 
 // BootPolicy says how often a group's machines may boot from the network.
@@ -150,6 +151,9 @@ func (g *Group) Validate() error {
 	errs = append(errs, g.Selector.validate()...)
 	if _, taken := g.Metadata["request"]; taken {
 		errs = append(errs, errors.New(`metadata.request: this name is reserved for the request's labels in templates`))
+	}
+	if len(g.Snippets) > MaxSnippets {
+		errs = append(errs, fmt.Errorf("snippets: %d names, at most %d are allowed", len(g.Snippets), MaxSnippets))
 	}
 	for i, name := range g.Snippets {
 		if err := ValidID(name); err != nil {

@@ -58,6 +58,7 @@ func TestValidate(t *testing.T) {
 		{"mac", groups.Group{ID: "a", Profile: "p", Selector: groups.Selector{"MAC": "zz"}}, []string{`selector.MAC: "zz" is not a MAC`}},
 		{"labels", groups.Group{ID: "a", Profile: "p", Selector: groups.Selector{"": "x", "y": long}}, []string{"selector.: ", "selector.y: "}},
 		{"reserved", groups.Group{ID: "a", Profile: "p", Metadata: map[string]any{"request": 1}}, []string{"metadata.request: "}},
+		{"too many snippets", groups.Group{ID: "a", Profile: "p", Snippets: strings.Split(strings.Repeat("x,", groups.MaxSnippets)+"x", ",")}, []string{"snippets: 65 names"}},
 		{"policy", groups.Group{ID: "a", Profile: "p", BootPolicy: "never"}, []string{`boot_policy: "never"`}},
 	}
 	for _, tt := range tests {

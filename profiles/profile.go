@@ -17,6 +17,7 @@ const (
 	MaxCommandLine  = 64 * 1024  // bytes of all kernel arguments; kernels take 2 to 64 KiB, depending on architecture
 	MaxInitrds      = 64         // initrd images of one profile
 	MaxTemplateSize = 256 * 1024 // bytes of one template
+	MaxSnippets     = 64         // in one list
 )
 
 // ConfigMode says how a machine gets its Ignition config.
@@ -126,12 +127,18 @@ func (p *Profile) Validate() error {
 			errs = append(errs, checkID(ref[0], ref[1]))
 		}
 	}
+	if len(p.Snippets) > MaxSnippets {
+		errs = append(errs, fmt.Errorf("snippets: %d names, at most %d are allowed", len(p.Snippets), MaxSnippets))
+	}
 	for i, name := range p.Snippets {
 		errs = append(errs, checkID(fmt.Sprintf("snippets[%d]", i), name))
 	}
 	for _, platform := range slices.Sorted(maps.Keys(p.PlatformSnippets)) {
 		if !slices.Contains(Platforms(), platform) {
 			errs = append(errs, fmt.Errorf("platform_snippets.%s: there is no platform %q, but %s", platform, platform, strings.Join(Platforms(), ", ")))
+		}
+		if n := len(p.PlatformSnippets[platform]); n > MaxSnippets {
+			errs = append(errs, fmt.Errorf("platform_snippets.%s: %d names, at most %d are allowed", platform, n, MaxSnippets))
 		}
 		for i, name := range p.PlatformSnippets[platform] {
 			errs = append(errs, checkID(fmt.Sprintf("platform_snippets.%s[%d]", platform, i), name))

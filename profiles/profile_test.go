@@ -45,6 +45,10 @@ func TestProfileValidate(t *testing.T) {
 			p.Boot.Args = strings.Split(strings.Repeat(strings.Repeat("a", 4000)+",", 17)+"b", ",")
 		}), []string{"boot.args: 68019 bytes"}},
 		{"a config mode of a later version", with(func(p *profiles.Profile) { p.Config = profiles.ConfigPointer }), []string{"config: pointer is not supported"}},
+		{"too many snippets", with(func(p *profiles.Profile) {
+			p.Snippets = strings.Split(strings.Repeat("x,", profiles.MaxSnippets)+"x", ",")
+			p.PlatformSnippets = map[string][]string{"aws": p.Snippets}
+		}), []string{"snippets: 65 names", "platform_snippets.aws: 65 names"}},
 		{"platforms", with(func(p *profiles.Profile) {
 			p.PlatformSnippets = map[string][]string{"metal": {"a.bu"}, "gpc": {"b.bu"}, "aws": {"../c"}}
 		}), []string{"platform_snippets.aws[0]: ", `platform_snippets.gpc: there is no platform "gpc", but metal, aws, azure, gcp, digitalocean`}},

@@ -1,7 +1,9 @@
 package render_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -9,6 +11,8 @@ import (
 
 	"github.com/coreos/butane/config"
 	"github.com/coreos/butane/config/common"
+	"github.com/coreos/ignition/v2/config/v3_4"
+	"github.com/coreos/ignition/v2/config/v3_4/types"
 
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/render"
@@ -67,47 +71,69 @@ func templatedWorker(mac string) []string {
 	return texts
 }
 
-// BenchmarkTemplatedWorker renders for a new machine each time what nothing is known of before: every document reads its address.
+// BenchmarkTemplatedWorker renders, for a new machine each time, what nothing is known of before: every document reads its address. Beside
+// it, in turns, since a machine's speed changes, run Butane alone, and what Terraform's ct provider does: translate, parse and merge, without a
+// look at the result. Figures are processor time of the running thread.
 func BenchmarkTemplatedWorker(b *testing.B) {
 	var documents []*render.Document
 	for i, text := range templatedWorker("{{.request.query.mac}}") {
 		documents = append(documents, compile(b, profiles.Ignition, fmt.Sprintf("d%d.yaml", i), text))
 	}
 	composition := render.Composition{Base: documents[0], Snippets: documents[1:]}
-	b.ReportAllocs()
-	defer processorTime(b)()
-	for i := 0; b.Loop(); i++ {
-		data := render.Input{Group: &groups.Group{ID: "g"}, Labels: groups.Labels{"mac": fmt.Sprintf("m%07d", i)}}.Data()
-		if _, err := composition.Config(b.Context(), data); err != nil {
-			b.Fatal(err)
-		}
+	ours := func(mac string) error {
+		_, err := composition.Config(b.Context(), render.Input{Group: &groups.Group{ID: "g"}, Labels: groups.Labels{"mac": mac}}.Data())
+		return err
 	}
-}
-
-// processorTime adds the time that all of the process spent on processors per iteration, which a busy machine does not blur; b.Loop must be over.
-func processorTime(b *testing.B) (report func()) {
-	used := func() time.Duration {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-			b.Fatal(err)
-		}
-		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	}
-	start := used()
-	return func() { b.ReportMetric(float64((used()-start).Nanoseconds())/float64(b.N), "cpu-ns/op") }
-}
-
-// BenchmarkTemplatedWorkerByButane is the yardstick of BenchmarkTemplatedWorker: Butane translates the same texts, and that is all.
-func BenchmarkTemplatedWorkerByButane(b *testing.B) {
-	b.ReportAllocs()
-	defer processorTime(b)()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var spent [3]time.Duration
 	for i := 0; b.Loop(); i++ {
-		for _, text := range templatedWorker(fmt.Sprintf("m%07d", i)) {
-			if _, _, err := config.TranslateBytes([]byte(text), common.TranslateBytesOptions{Raw: true}); err != nil {
+		for k, run := range []func(string) error{ours, butaneAlone, asTerraform} {
+			start := threadTime(b)
+			if err := run(fmt.Sprintf("m%07d", i)); err != nil {
 				b.Fatal(err)
 			}
+			spent[k] += threadTime(b) - start
 		}
 	}
+	for k, name := range []string{"matchd", "butane", "terraform"} {
+		b.ReportMetric(float64(spent[k].Microseconds())/float64(b.N), name+"-µs/op")
+	}
+	b.ReportMetric(float64(spent[0])/float64(spent[1]), "matchd/butane")
+}
+
+func threadTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_THREAD, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func butaneAlone(mac string) error {
+	for _, text := range templatedWorker(mac) {
+		if _, _, err := config.TranslateBytes([]byte(text), common.TranslateBytesOptions{Raw: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func asTerraform(mac string) error {
+	var merged types.Config
+	for _, text := range templatedWorker(mac) {
+		translated, _, err := config.TranslateBytes([]byte(text), common.TranslateBytesOptions{Raw: true})
+		if err != nil {
+			return err
+		}
+		parsed, _, err := v3_4.ParseCompatibleVersion(translated)
+		if err != nil {
+			return err
+		}
+		merged = v3_4.Merge(merged, parsed)
+	}
+	_, err := json.Marshal(merged)
+	return err
 }
 
 // BenchmarkHostileAliases refuses what keeps Butane busy for 20 s.

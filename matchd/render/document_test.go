@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -222,10 +223,20 @@ func manyKeys(n int) string {
 	return b.String()
 }
 
-// TestEqualsButane compares every good single Butane document with what Butane itself gives.
+// TestEqualsButane compares every good single Butane document, after its template has run, with what Butane itself gives.
 func TestEqualsButane(t *testing.T) {
-	eachCase(t, "testdata/good/butane-*.txtar", func(t *testing.T, c *goldenCase) {
-		want, _, err := config.TranslateBytes(c.documents[0].Content, common.TranslateBytesOptions{Raw: true})
+	compared := 0
+	eachCase(t, "testdata/good/*.txtar", func(t *testing.T, c *goldenCase) {
+		if len(c.documents) != 1 || c.documents[0].Kind != profiles.Ignition || c.input.Version != "" || strings.HasPrefix(filepath.Base(c.path), "ignition-") {
+			return
+		}
+		compared++
+		document := compile(t, profiles.Ignition, c.documents[0].Name, string(c.documents[0].Content))
+		text, err := document.Text(t.Context(), c.data())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _, err := config.TranslateBytes(text, common.TranslateBytesOptions{Raw: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,6 +248,9 @@ func TestEqualsButane(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	})
+	if compared < 15 {
+		t.Errorf("only %d documents were compared", compared)
+	}
 }
 
 const worker = `variant: fcos
