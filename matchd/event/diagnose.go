@@ -185,12 +185,21 @@ func silent(boot []Event, now time.Time) (Diagnosis, bool) {
 	late := now.Sub(e.Time) >= Patience && next[e.Stage].missing != ""
 	if late {
 		text = next[e.Stage].missing
+		if e.Stage == LoaderSent && isGRUB(e.Attrs[AttrFile]) {
+			text = grubMissing
+		}
 	}
 	if e.Stage == Progress {
 		text = withDetail(text, e.Message)
 	}
 	return Diagnosis{Text: text, Since: e.Time, OK: !late}, true
 }
+
+// grubMissing is what keeps a GRUB that did start from its config (captured: beside another DHCP server GRUB 2.06 reads the next server of
+// that server's answer alone).
+const grubMissing = "has GRUB and did not ask for its config within 60 s: beside another DHCP server, GRUB asks that server's next-server, so set it to this host; else see the machine's console"
+
+func isGRUB(file string) bool { return strings.HasPrefix(file, "grub") || strings.HasPrefix(file, "shim") }
 
 func withDetail(text, detail string) string {
 	detail = strings.TrimSpace(detail)

@@ -51,6 +51,7 @@ func TestDiagnose(t *testing.T) {
 		{"offered, silent", boot(0*s, is(event.Seen), s, is(event.Offered)), time.Minute, "never asked for it within 60 s", false},
 		{"leased, silent", boot(0*s, is(event.Seen), s, is(event.Offered), s, is(event.Leased)), 2 * time.Minute, "never asked for its loader or script within 60 s", false},
 		{"loader, silent", boot(0*s, is(event.Seen), s, is(event.Offered), s, is(event.LoaderSent)), time.Minute, "no script was asked for within 60 s", false},
+		{"GRUB, silent", boot(0*s, is(event.Seen), s, event.Event{Stage: event.LoaderSent, Attrs: map[string]string{event.AttrFile: "grubx64.efi"}}), time.Minute, "next-server", false},
 		{"script, silent", boot(0*s, is(event.Seen), s, is(event.LoaderSent), s, is(event.ScriptSent)), time.Minute, "never asked for the kernel", false},
 		{"kernel, silent", boot(0*s, is(event.Seen), s, is(event.ScriptSent), s, is(event.KernelSent)), time.Minute, "asked for nothing more", false},
 		{"initrd, silent", boot(0*s, is(event.Seen), s, is(event.KernelSent), s, is(event.InitrdSent)), time.Minute, "never asked for its config", false},
