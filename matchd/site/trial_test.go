@@ -111,3 +111,31 @@ func BenchmarkLoad10000Groups(b *testing.B) {
 		})
 	}
 }
+
+func TestSecondReadingTriesWhatDiffers(t *testing.T) {
+	dir := largeSite(t, 50, true, nil)
+	read := site.Reader()
+	if _, err := read(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	writeFiles(t, dir, []txtar.File{{Name: "groups/g00007.yaml", Data: []byte("profile: p7\nselector: {mac: \"52:54:00:00:00:07\"}\nmetadata: {name: 'a: b'}\n")}})
+	for range 2 { // remembering a refusal is no reason to forget it
+		_, err := read(t.Context(), dir)
+		if err == nil || !strings.HasSuffix(err.Error(), "(group g00007)") {
+			t.Errorf("after the edit: %v", err)
+		}
+	}
+}
+
+func BenchmarkReload10000Groups(b *testing.B) {
+	dir := largeSite(b, 10_000, true, nil)
+	read := site.Reader()
+	if _, err := read(b.Context(), dir); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := read(b.Context(), dir); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
