@@ -199,7 +199,9 @@ func silent(boot []Event, now time.Time) (Diagnosis, bool) {
 // that server's answer alone).
 const grubMissing = "has GRUB and did not ask for its config within 60 s: beside another DHCP server, GRUB asks that server's next-server, so set it to this host; else see the machine's console"
 
-func isGRUB(file string) bool { return strings.HasPrefix(file, "grub") || strings.HasPrefix(file, "shim") }
+func isGRUB(file string) bool {
+	return strings.HasPrefix(file, "grub") || strings.HasPrefix(file, "shim")
+}
 
 func withDetail(text, detail string) string {
 	detail = strings.TrimSpace(detail)
