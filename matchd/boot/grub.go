@@ -108,8 +108,9 @@ func (p *Plan) grubExit() string {
 		return "exit 1\n"
 	}
 	var b strings.Builder
+	// As root, because Debian's chainloader tells the loader that it came from there (captured), and it looks for its own files there.
 	for _, file := range diskLoaders {
-		fmt.Fprintf(&b, "if search --no-floppy --file --set=matchd_disk %s; then\n  chainloader ($matchd_disk)%s && boot\nfi\n", file, file)
+		fmt.Fprintf(&b, "if search --no-floppy --file --set=root %s; then\n  if chainloader %s; then boot; fi\nfi\n", file, file)
 	}
 	b.WriteString("exit 1\n")
 	return b.String()

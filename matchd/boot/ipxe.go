@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/matchd/matchd/matchd/machine"
@@ -127,7 +128,10 @@ func (p *Plan) ipxeExit() string {
 	case Sanboot:
 		return "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 || exit 1\n"
 	case GRUBFind:
-		return fmt.Sprintf("iseq ${platform} efi && chain %s/m/${mac:hexhyp}/grub.efi || exit 1\n", p.BaseURL)
+		// By TFTP, because GRUB goes on by the way that it came, and Debian's does not get far over HTTP.
+		return "iseq ${platform} efi || exit 1\n" +
+			"iseq ${buildarch} arm64 && set grub:string grubaa64.efi || set grub:string grubx64.efi\n" +
+			fmt.Sprintf("chain tftp://%s/m/${mac:hexhyp}/${grub} || exit 1\n", hostOf(p.BaseURL))
 	}
 	return "exit 1\n"
 }
@@ -145,4 +149,16 @@ func echoSafe(s string) string {
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// hostOf returns the host of a base URL, without its port.
+func hostOf(baseURL string) string {
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		return ""
+	}
+	if strings.Contains(u.Hostname(), ":") {
+		return "[" + u.Hostname() + "]"
+	}
+	return u.Hostname()
 }
