@@ -44,6 +44,7 @@ func (s *Server) followSite(ctx context.Context) error {
 		return nil
 	}
 	return site.Watch(ctx, s.cfg.Site, site.WatchOptions{Logger: s.log}, func(loaded *site.Site, err error) error {
+		s.first.set(loaded, err)
 		if err != nil {
 			s.tellSite("refused", err)
 			return nil // only an edit mends it

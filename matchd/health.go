@@ -14,6 +14,7 @@ import (
 	"github.com/matchd/matchd/matchd/dhcp"
 	"github.com/matchd/matchd/matchd/doctor"
 	"github.com/matchd/matchd/matchd/event"
+	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/matchd/site"
 )
 
@@ -23,6 +24,33 @@ type health struct {
 	siteErr  error // of the last attempt to read or apply the site; nil: it is served
 	siteTime time.Time
 	findings []doctor.Finding
+}
+
+// firstSite hands the first reading of the site to the doctor, so that a large one is not read twice at start.
+type firstSite struct {
+	once sync.Once
+	read chan struct{} // closed when there is one
+	site *site.Site
+	err  error
+}
+
+func (f *firstSite) set(loaded *site.Site, err error) {
+	f.once.Do(func() {
+		f.site, f.err = loaded, err
+		close(f.read)
+	})
+}
+
+// wait returns the reading, once, or an error of kind Unavailable when ctx ends first. It keeps nothing, since a site may be large.
+func (f *firstSite) wait(ctx context.Context) (*site.Site, error) {
+	select {
+	case <-f.read:
+		read := f.site
+		f.site = nil
+		return read, f.err
+	case <-ctx.Done():
+		return nil, fault.New(fault.Unavailable, "the site is still being read: %w", ctx.Err())
+	}
 }
 
 func (h *health) setSite(err error) {
@@ -96,7 +124,10 @@ func (s *Server) healthReport(context.Context) any {
 
 // examine looks for what would stop a boot and tells it in the log, once at start.
 func (s *Server) examine(ctx context.Context) error {
-	findings := examine(ctx, &s.cfg, s.loaders, s.opt.Built)
+	findings := examine(ctx, &s.cfg, s.loaders, s.opt.Built, func() (*site.Site, error) { return s.first.wait(ctx) })
+	if ctx.Err() != nil {
+		return nil
+	}
 	s.health.setFindings(findings)
 	for _, f := range findings {
 		level := slog.LevelDebug
@@ -113,6 +144,7 @@ func (s *Server) examine(ctx context.Context) error {
 
 // Examine looks for what would stop a boot with this configuration on this host, without serving.
 func Examine(ctx context.Context, cfg Config, built time.Time) []doctor.Finding {
+	load := func() (*site.Site, error) { return site.Load(cfg.Site) }
 	options := assets.LoaderOptions{Overrides: cfg.Loaders}
 	if cfg.LoadersDir != "" {
 		options.Dirs = []string{cfg.LoadersDir}
@@ -120,15 +152,15 @@ func Examine(ctx context.Context, cfg Config, built time.Time) []doctor.Finding 
 	loaders, err := assets.NewLoaders(options)
 	if err != nil {
 		finding := doctor.Finding{ID: "loaders.config", Severity: doctor.Error, Subject: "loaders", What: err.Error(), Next: "correct the key in the configuration"}
-		return append([]doctor.Finding{finding}, examine(ctx, &cfg, nil, built)...)
+		return append([]doctor.Finding{finding}, examine(ctx, &cfg, nil, built, load)...)
 	}
-	return examine(ctx, &cfg, loaders, built)
+	return examine(ctx, &cfg, loaders, built, load)
 }
 
 // checkedArchs are the architectures whose loaders are looked for: those that every build is meant to serve.
 var checkedArchs = [...]string{"x86-bios", "x86_64-efi", "arm64-efi"}
 
-func examine(ctx context.Context, cfg *Config, loaders *assets.Loaders, built time.Time) []doctor.Finding {
+func examine(ctx context.Context, cfg *Config, loaders *assets.Loaders, built time.Time, load func() (*site.Site, error)) []doctor.Finding {
 	options := doctor.Options{StateDir: cfg.StateDir, BuildTime: built, FindServers: findServers}
 	var findings []doctor.Finding
 	interfaces, err := cfg.dhcpInterfaces()
@@ -152,11 +184,11 @@ func examine(ctx context.Context, cfg *Config, loaders *assets.Loaders, built ti
 			options.Loaders = append(options.Loaders, doctor.Loaders{Arch: arch, Names: loaders.For(arch, "")})
 		}
 	}
-	options.Site = examinedSite(cfg)
+	options.Site = examinedSite(cfg, load)
 	return append(findings, doctor.Run(ctx, options)...)
 }
 
-func examinedSite(cfg *Config) *doctor.Site {
+func examinedSite(cfg *Config, load func() (*site.Site, error)) *doctor.Site {
 	if cfg.Site == "" {
 		return nil
 	}
@@ -164,7 +196,7 @@ func examinedSite(cfg *Config) *doctor.Site {
 	if info, err := os.Stat(cfg.assetsDir()); err == nil && info.IsDir() {
 		examined.Assets = os.DirFS(cfg.assetsDir())
 	}
-	loaded, err := site.Load(cfg.Site)
+	loaded, err := load()
 	if err != nil {
 		examined.Err = err
 		return examined

@@ -62,6 +62,7 @@ type Server struct {
 	pool     *lease.Pool // nil: no subnet is served
 	planner  *boot.Planner
 	health   health
+	first    firstSite
 
 	siteMetrics *siteMetrics
 
@@ -90,7 +91,7 @@ func New(ctx context.Context, cfg Config, opt Options) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, opt: opt, log: opt.Logger, metrics: prometheus.NewRegistry(),
-		stores: map[string]*boltstore.Store{}, machines: machine.NewRegistry(0),
+		stores: map[string]*boltstore.Store{}, machines: machine.NewRegistry(0), first: firstSite{read: make(chan struct{})},
 	}
 	for _, step := range []func(context.Context) error{s.openStores, s.openAssets, s.buildCore, s.bind, s.buildEdges} {
 		if err := step(ctx); err != nil {
