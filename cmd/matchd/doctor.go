@@ -21,17 +21,13 @@ Exit status: 0 no errors (there may be warnings), 1 something would stop a boot.
 		Example: "  sudo matchd doctor --site /srv/site",
 		Args:    arguments(cobra.NoArgs),
 	}
-	load := settings(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	return configured(cmd, func(cmd *cobra.Command, cfg matchd.Config, _ []string) error {
 		if err := checkOutput("doctor", output); err != nil {
 			return err
 		}
-		cfg, err := load()
-		if err != nil {
-			return err
-		}
 		findings := matchd.Examine(cmd.Context(), cfg, buildTime())
+		var err error
 		if output == "json" {
 			err = doctor.WriteJSON(cmd.OutOrStdout(), findings)
 		} else {
@@ -41,8 +37,7 @@ Exit status: 0 no errors (there may be warnings), 1 something would stop a boot.
 			err = errProblem
 		}
 		return err
-	}
-	return cmd
+	})
 }
 
 // isTerminal reports whether w is a terminal that likes colours (no-color.org).

@@ -85,6 +85,19 @@ func settings(cmd *cobra.Command) func() (matchd.Config, error) {
 	}
 }
 
+// configured gives a command the daemon's settings and runs it with what they come to.
+func configured(cmd *cobra.Command, run func(cmd *cobra.Command, cfg matchd.Config, args []string) error) *cobra.Command {
+	load := settings(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		return run(cmd, cfg, args)
+	}
+	return cmd
+}
+
 // usage adds the default to a setting's help, except for what the text tells already.
 func usage(key matchd.Key) string {
 	// Back quotes would name the flag's value in pflag's help.

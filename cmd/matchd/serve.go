@@ -32,15 +32,9 @@ goes on being served, and the log, /readyz and /metrics on the admin listener sa
       --dhcp-subnets '{subnet: 10.0.0.0/24, pools: [10.0.0.100-10.0.0.200], options: {router: [10.0.0.1]}}'`,
 		Args: arguments(cobra.NoArgs),
 	}
-	load := settings(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := load()
-		if err != nil {
-			return err
-		}
+	return configured(cmd, func(cmd *cobra.Command, cfg matchd.Config, _ []string) error {
 		return serve(cmd.Context(), cfg, cmd.ErrOrStderr())
-	}
-	return cmd
+	})
 }
 
 // gcPercent trades a little time for memory: most of what a daemon holds is snapshots and timelines that live long.

@@ -46,15 +46,9 @@ the copies while it goes on serving; otherwise the state directory's files are c
 		Example: "  sudo matchd store backup /var/backups/matchd-$(date +%F)",
 		Args:    arguments(cobra.ExactArgs(1)),
 	}
-	load := settings(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := load()
-		if err != nil {
-			return err
-		}
+	return configured(cmd, func(cmd *cobra.Command, cfg matchd.Config, args []string) error {
 		return backup(cmd.Context(), cmd.OutOrStdout(), cfg, args[0])
-	}
-	return cmd
+	})
 }
 
 // backup fills a temporary directory and renames it, so that DIR is a whole backup or does not exist.

@@ -26,15 +26,9 @@ With a site directory the site is applied again at the next start: what is resto
 		Example: "  sudo systemctl stop matchd && sudo matchd store restore /var/backups/matchd-2026-11-23",
 		Args:    arguments(cobra.ExactArgs(1)),
 	}
-	load := settings(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := load()
-		if err != nil {
-			return err
-		}
+	return configured(cmd, func(cmd *cobra.Command, cfg matchd.Config, args []string) error {
 		return restore(cmd.Context(), cmd.OutOrStdout(), cfg, args[0])
-	}
-	return cmd
+	})
 }
 
 func restore(ctx context.Context, out io.Writer, cfg matchd.Config, dir string) error {
@@ -93,12 +87,7 @@ directory. A running daemon's stores are examined as of now, from a copy.
 Exit status: 0 sound, 1 damaged or unreadable.`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 	}
-	load := settings(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := load()
-		if err != nil {
-			return err
-		}
+	return configured(cmd, func(cmd *cobra.Command, cfg matchd.Config, args []string) error {
 		if len(args) == 1 {
 			return checkDir(cmd.OutOrStdout(), args[0])
 		}
@@ -106,8 +95,7 @@ Exit status: 0 sound, 1 damaged or unreadable.`,
 			return checkRunning(cmd.Context(), cmd.OutOrStdout(), cfg)
 		}
 		return checkDir(cmd.OutOrStdout(), cfg.StateDir)
-	}
-	return cmd
+	})
 }
 
 // checkRunning examines a backup of the running daemon's stores, which it removes again.
