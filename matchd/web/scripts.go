@@ -69,7 +69,7 @@ func (s *Server) ignition(x *exchange) {
 	if reads, ok := acceptedSpec(x.r.Header.Values("Accept")); ok && !reads.canRead(config.Version) {
 		x.record(event.Event{
 			Stage: event.ConfigRefused, Level: event.Alarm,
-			Message: fmt.Sprintf("the config is of spec %s, this machine's Ignition reads %s: use an older ignition_version or a newer image", config.Version, reads),
+			Message: fmt.Sprintf("the config is of spec %s, this machine's Ignition reads %s: give its documents (and ignition_version) an older version, or boot a newer image", config.Version, reads),
 		})
 		x.refuse(http.StatusNotAcceptable, fmt.Sprintf("406 not acceptable: the config is of spec %s, the client reads %s\n", config.Version, reads))
 		return
