@@ -118,7 +118,7 @@ func (s *Server) healthReport(context.Context) any {
 	if s.health.siteErr != nil {
 		report.SiteProblems = strings.Split(s.health.siteErr.Error(), "\n")
 	}
-	report.Findings = s.health.findings
+	report.Findings = append([]doctor.Finding{}, s.health.findings...) // never null, also before the doctor is done
 	return report
 }
 
