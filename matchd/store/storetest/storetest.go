@@ -232,7 +232,7 @@ func testListOrder(t *testing.T, s store.Store) {
 func testOwnership(t *testing.T, s store.Store) {
 	value := []byte(`{"a":1}`)
 	apply(t, s, store.Op{Key: "a", Value: value})
-	copy(value, "XXXXXXX") // ours again once Apply has returned
+	copy(value, "changed") // ours again once Apply has returned
 	first, err := s.Get(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
