@@ -21,7 +21,7 @@ var rooms = []struct {
 }{
 	{"leaves", false, []string{"groups", "profiles", "assets", "matchd/machine", "matchd/fault", "matchd/keyfile"}},
 	{"state", false, []string{"matchd/store", "matchd/store/boltstore", "matchd/store/storetest", "matchd/lease", "matchd/event", "matchd/auth", "matchd/pki", "matchd/cloud", "matchd/kube"}},
-	{"core", false, []string{"matchd/render", "matchd/site", "matchd/catalog", "matchd/boot", "matchd/bootfile", "matchd/firmware", "matchd/bundle", "matchd/doctor"}},
+	{"core", false, []string{"matchd/render", "matchd/trial", "matchd/site", "matchd/catalog", "matchd/boot", "matchd/bootfile", "matchd/firmware", "matchd/bundle", "matchd/doctor"}},
 	{"edges", true, []string{"matchd/dhcp", "matchd/tftp", "matchd/web", "matchd/ui"}},
 	{"root", false, []string{"matchd"}},
 	{"tests", false, []string{"matchd/matchdtest"}},

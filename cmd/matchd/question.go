@@ -49,7 +49,7 @@ func (q *question) load(ctx context.Context) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := site.Read(ctx, q.site, nil)
+	loaded, err := site.Read(ctx, q.site, site.ReadOptions{})
 	var problems *site.Problems
 	if errors.As(err, &problems) {
 		return nil, fmt.Errorf("the site has problems:\n%w", err)

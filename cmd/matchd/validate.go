@@ -47,7 +47,7 @@ func validate(cmd *cobra.Command, dir, output string, strict bool) error {
 		return err
 	}
 	result := validation{Problems: []site.Problem{}, Warnings: []site.Problem{}}
-	loaded, err := site.Read(cmd.Context(), dir, progress(cmd.ErrOrStderr()))
+	loaded, err := site.Read(cmd.Context(), dir, site.ReadOptions{Progress: progress(cmd.ErrOrStderr())})
 	var problems *site.Problems
 	switch {
 	case errors.As(err, &problems):

@@ -33,14 +33,18 @@ type Composition struct {
 	Snippets []*Document // merged over the base in order: the later one wins, as Ignition's Merge has it
 	Version  string      // spec version to translate up to; "": the highest that a document declares
 
-	AllowUnhashed bool // sources over http and https need no hash
+	AllowUnhashed  bool // sources over http and https need no hash
+	RefuseOverlaps bool // two documents that set the contents of one file, where neither says overwrite, are a problem and no warning
 }
 
 // Key returns a digest of all data that the documents read. Configs with equal keys are equal.
-func (c Composition) Key(data map[string]any) string {
-	var keys []string
-	for _, d := range c.documents() {
-		keys = append(keys, d.Key(data))
+func (c Composition) Key(data map[string]any) string { return Keys(c.documents(), data) }
+
+// Keys returns a digest of all data that documents read, as [Composition.Key] does.
+func Keys(documents []*Document, data map[string]any) string {
+	keys := make([]string, len(documents))
+	for i, d := range documents {
+		keys[i] = d.Key(data)
 	}
 	return strings.Join(keys, "+")
 }
@@ -87,7 +91,7 @@ func (c Composition) parts(ctx context.Context, data map[string]any) ([]*part, e
 		var report *Report
 		switch {
 		case errors.As(err, &report):
-			all.Problems = append(all.Problems, report.Problems...)
+			all.Problems = append(all.Problems, report.all(c.AllowUnhashed)...)
 			all.Omitted += report.Omitted
 		case err != nil:
 			return nil, err
@@ -110,6 +114,9 @@ func (c Composition) merge(parts []*part) (*Config, error) {
 	r := &reporter{name: c.title()}
 	merged := c.fold(r, parts)
 	problems, warnings := checkNodes(parts)
+	if c.RefuseOverlaps {
+		problems, warnings = append(problems, warnings...), nil
+	}
 	for _, p := range problems {
 		r.put(p)
 	}

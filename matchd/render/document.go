@@ -174,6 +174,7 @@ func (d *Document) ignition(r *reporter, how effort) (result *part) {
 	root, read := d.read(r, content, how)
 	found := inspect(r, root)
 	if read == nil || r.err() != nil {
+		r.report.Unhashed = found.unhashed
 		return nil
 	}
 	nodes, err := nodesOf(read.json)
@@ -185,6 +186,9 @@ func (d *Document) ignition(r *reporter, how effort) (result *part) {
 	problems, _ := checkNodes([]*part{read})
 	for _, p := range problems {
 		r.put(p)
+	}
+	if r.err() != nil {
+		r.report.Unhashed = found.unhashed
 	}
 	return read
 }

@@ -56,6 +56,9 @@ func (p Problem) String() string {
 type Report struct {
 	Problems []Problem `json:"problems"`
 	Omitted  int       `json:"omitted,omitempty"` // problems beyond MaxProblems
+
+	// Unhashed are sources without a hash in a document that has other problems as well. They are problems too, unless its profile allows them.
+	Unhashed []Problem `json:"-"`
 }
 
 // Error returns one problem per line.
@@ -68,6 +71,16 @@ func (r *Report) Error() string {
 		lines = append(lines, fmt.Sprintf("and %d more problems", r.Omitted))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// all returns the problems in a profile that allows sources without a hash, or does not.
+func (r *Report) all(allowUnhashed bool) []Problem {
+	if allowUnhashed || len(r.Unhashed) == 0 {
+		return r.Problems
+	}
+	list := slices.Concat(r.Problems, r.Unhashed)
+	inOrder(list)
+	return list
 }
 
 // reporter collects the problems of one rendered text and finds where they stand in what the author wrote.
@@ -123,10 +136,14 @@ func (r *reporter) err() error {
 	if len(r.report.Problems) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(r.report.Problems, func(a, b Problem) int {
+	inOrder(r.report.Problems)
+	return &r.report
+}
+
+func inOrder(problems []Problem) {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return &r.report
 }
 
 // shownLine makes a line of a document fit for a log and a terminal.

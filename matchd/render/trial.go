@@ -35,6 +35,13 @@ func (t *Trial) NextRound() {
 	t.before, t.now = t.now, map[[sha256.Size]byte]*Verdict{}
 }
 
+// Len returns the number of answers that are remembered of this round.
+func (t *Trial) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.now)
+}
+
 // Verdict is what a trial found.
 type Verdict struct {
 	Problems []Problem // certain: whatever a machine's labels are
@@ -43,8 +50,9 @@ type Verdict struct {
 
 // translation is what became of one rendered text.
 type translation struct {
-	part     *part
+	part     *part // nil: it has problems
 	problems []Problem
+	unhashed []Problem // problems too, unless they are allowed
 }
 
 // attempt is one document in a trial: its text, as far as it could be made.
@@ -59,10 +67,35 @@ type attempt struct {
 // Config tries a composition with the data of a machine of which only some labels are known. Labels that the documents read and that are not
 // known are made up, and what may be due to them becomes a warning. The error is that of ctx.
 func (t *Trial) Config(ctx context.Context, c Composition, data map[string]any) (Verdict, error) {
+	return t.try(ctx, c.documents(), data, fmt.Sprintf("whole %q %v %v", c.Version, c.AllowUnhashed, c.RefuseOverlaps), func(attempts []*attempt) (*Verdict, error) {
+		found, parts, err := t.apart(ctx, attempts, c.AllowUnhashed)
+		if err != nil || len(parts) < len(attempts) {
+			return found, err
+		}
+		config, err := c.merge(parts)
+		if err != nil {
+			found.Problems = append(found.Problems, problemsOf(err)...)
+			return found, nil
+		}
+		found.Warnings = config.Warnings
+		return found, nil
+	})
+}
+
+// Apart tries documents one by one, for a config that cannot be put together because another document of it cannot be used.
+func (t *Trial) Apart(ctx context.Context, documents []*Document, allowUnhashed bool, data map[string]any) (Verdict, error) {
+	return t.try(ctx, documents, data, fmt.Sprintf("apart %v", allowUnhashed), func(attempts []*attempt) (*Verdict, error) {
+		found, _, err := t.apart(ctx, attempts, allowUnhashed)
+		return found, err
+	})
+}
+
+// try executes the templates and judges what they give, unless that was judged the same way before.
+func (t *Trial) try(ctx context.Context, documents []*Document, data map[string]any, way string, judge func([]*attempt) (*Verdict, error)) (Verdict, error) {
 	hash := sha256.New()
-	fmt.Fprintf(hash, "%q %v\n", c.Version, c.AllowUnhashed)
-	attempts := make([]*attempt, 0, 1+len(c.Snippets))
-	for _, d := range c.documents() {
+	fmt.Fprintln(hash, way)
+	attempts := make([]*attempt, 0, len(documents))
+	for _, d := range documents {
 		a, err := d.attempt(ctx, data)
 		if err != nil {
 			return Verdict{}, err
@@ -70,7 +103,7 @@ func (t *Trial) Config(ctx context.Context, c Composition, data map[string]any) 
 		attempts = append(attempts, a)
 		hash.Write(a.key[:])
 	}
-	found, err := t.once([sha256.Size]byte(hash.Sum(nil)), func() (*Verdict, error) { return t.compose(ctx, c, attempts) })
+	found, err := t.once([sha256.Size]byte(hash.Sum(nil)), func() (*Verdict, error) { return judge(attempts) })
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -116,33 +149,24 @@ func (t *Trial) once(key [sha256.Size]byte, find func() (*Verdict, error)) (*Ver
 	return known, nil
 }
 
-func (t *Trial) compose(ctx context.Context, c Composition, attempts []*attempt) (*Verdict, error) {
+// apart translates each attempt by itself. What has problems gives no part.
+func (t *Trial) apart(ctx context.Context, attempts []*attempt, allowUnhashed bool) (*Verdict, []*part, error) {
 	found := &Verdict{}
 	var parts []*part
 	for _, a := range attempts {
 		tried, err := t.translate(ctx, a)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		found.Problems = append(found.Problems, tried.problems...)
-		if tried.part == nil {
-			continue
+		if !allowUnhashed {
+			found.Problems = append(found.Problems, tried.unhashed...)
 		}
-		parts = append(parts, tried.part)
-		if !c.AllowUnhashed {
-			found.Problems = append(found.Problems, tried.part.unhashed...)
+		if tried.part != nil {
+			parts = append(parts, tried.part)
 		}
 	}
-	if len(parts) < len(attempts) {
-		return found, nil
-	}
-	config, err := c.merge(parts)
-	if err != nil {
-		found.Problems = append(found.Problems, problemsOf(err)...)
-		return found, nil
-	}
-	found.Warnings = config.Warnings
-	return found, nil
+	return found, parts, nil
 }
 
 // translate returns what becomes of an attempt's text.
@@ -151,11 +175,7 @@ func (t *Trial) translate(ctx context.Context, a *attempt) (*translation, error)
 		return &translation{problems: a.failed}, nil
 	}
 	if a.document.Static() {
-		rendered, err := a.document.result(ctx, nil)
-		if err != nil {
-			return &translation{problems: problemsOf(err)}, nil
-		}
-		return &translation{part: rendered.part}, nil
+		return translationOf(a.document.result(ctx, nil)), nil
 	}
 	t.mu.Lock()
 	known := t.translations[a.key]
@@ -166,13 +186,7 @@ func (t *Trial) translate(ctx context.Context, a *attempt) (*translation, error)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	known = &translation{}
-	rendered, err := a.document.evaluate(a.text, quickly)
-	if err != nil {
-		known.problems = problemsOf(err)
-	} else {
-		known.part = rendered.part
-	}
+	known = translationOf(a.document.evaluate(a.text, quickly))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for other := range t.translations {
@@ -183,6 +197,19 @@ func (t *Trial) translate(ctx context.Context, a *attempt) (*translation, error)
 	}
 	t.translations[a.key] = known
 	return known, nil
+}
+
+func translationOf(rendered *result, err error) *translation {
+	var report *Report
+	switch {
+	case errors.As(err, &report):
+		return &translation{problems: report.Problems, unhashed: report.Unhashed}
+	case err != nil:
+		return &translation{problems: problemsOf(err)}
+	case rendered.part == nil:
+		return &translation{}
+	}
+	return &translation{part: rendered.part, unhashed: rendered.part.unhashed}
 }
 
 // problemsOf takes a rendering's error apart.

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/matchd/matchd/matchd/fault"
+	"github.com/matchd/matchd/matchd/trial"
 )
 
 // Bounds of one decoded file.
@@ -56,7 +57,7 @@ func (d *decoder) err() error {
 	if len(d.problems.Problems) == 0 {
 		return nil
 	}
-	d.problems.Problems = sorted(d.problems.Problems)
+	d.problems.Problems = trial.Sort(d.problems.Problems)
 	return fault.Wrap(fault.Invalid, &d.problems)
 }
 

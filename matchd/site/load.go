@@ -18,7 +18,7 @@ import (
 
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/fault"
-	"github.com/matchd/matchd/matchd/render"
+	"github.com/matchd/matchd/matchd/trial"
 	"github.com/matchd/matchd/profiles"
 )
 
@@ -40,41 +40,34 @@ func directories() []string {
 
 // Load reads a site directory. When anything in it is wrong the error is of kind Invalid and holds *[Problems] with all of it; a
 // directory that cannot be read at all is another error.
-func Load(dir string) (*Site, error) { return Read(context.Background(), dir, nil) }
+func Load(dir string) (*Site, error) { return Read(context.Background(), dir, ReadOptions{}) }
 
-// Read is [Load] for callers who may not want to wait until all documents have been tried: it ends with ctx's error when ctx ends, and tells
-// progress, if that is not nil, how many of how many configs have been tried. Calls of progress may overlap.
-func Read(ctx context.Context, dir string, progress func(done, total int)) (*Site, error) {
-	return newLoader(progress).load(ctx, dir)
+// ReadOptions of [Read]; the zero value works.
+type ReadOptions struct {
+	Progress       func(done, total int) // told how many of how many configs have been tried; calls may overlap; may be nil
+	RefuseOverlaps bool                  // two documents that set one file's contents unasked are a problem, not a warning
 }
 
-// loader reads sites. It keeps compiled documents and what was tried from one reading to the next, since most do not change.
+// Read is [Load] with options, for callers who may not want to wait until all documents have been tried: it ends with ctx's error when ctx ends.
+func Read(ctx context.Context, dir string, options ReadOptions) (*Site, error) {
+	return newLoader(options).load(ctx, dir)
+}
+
+// loader reads sites. It remembers what was tried from one reading to the next, since most does not change.
 type loader struct {
-	documents map[documentKey]*render.Document
-	trial     *render.Trial
-	progress  func(done, total int) // may be nil
+	ReadOptions
+	cache *trial.Cache
 }
 
-type documentKey struct {
-	kind    profiles.Kind
-	name    string
-	content [sha256.Size]byte
-}
-
-func newLoader(progress func(done, total int)) *loader {
-	return &loader{documents: map[documentKey]*render.Document{}, trial: render.NewTrial(), progress: progress}
-}
+func newLoader(options ReadOptions) *loader { return &loader{options, trial.NewCache()} }
 
 // reading is one reading of a directory.
 type reading struct {
-	*loader
 	root     *os.Root
 	site     *Site
 	problems Problems
 	named    map[string]string // "profiles/web" → "profiles/web.yaml"
 	failed   map[string]bool   // "profiles/web": the file is there, but could not be read
-	read     map[documentKey]*render.Document
-	usable   map[string]*render.Document // by file; what is wrong by itself is left out
 	files    int
 	digest   hash.Hash
 }
@@ -85,21 +78,15 @@ func (l *loader) load(ctx context.Context, dir string) (*Site, error) {
 		return nil, fmt.Errorf("opening the site directory: %w", err)
 	}
 	defer root.Close()
-	r := &reading{
-		loader: l, root: root, site: &Site{Dir: dir}, digest: sha256.New(),
-		named: map[string]string{}, failed: map[string]bool{}, read: map[documentKey]*render.Document{}, usable: map[string]*render.Document{},
-	}
+	r := &reading{root: root, site: &Site{Dir: dir}, digest: sha256.New(), named: map[string]string{}, failed: map[string]bool{}}
 	if err := r.all(); err != nil {
 		return nil, err
 	}
-	l.trial.NextRound()
-	if err := r.check(ctx); err != nil {
+	if err := l.try(ctx, r); err != nil {
 		return nil, fmt.Errorf("trying the documents: %w", err)
 	}
-	r.nameGroups()
-	l.documents = r.read
-	sorted(r.site.Warnings)
-	sorted(r.problems.Problems)
+	trial.Sort(r.site.Warnings)
+	trial.Sort(r.problems.Problems)
 	io.WriteString(r.digest, r.problems.Error()) // a hash does not fail
 	r.digest.Sum(r.site.digest[:0])
 	if len(r.problems.Problems) > 0 {
@@ -107,6 +94,21 @@ func (l *loader) load(ctx context.Context, dir string) (*Site, error) {
 		return nil, &refusal{digest: r.site.digest, error: fault.Wrap(fault.Invalid, &r.problems)}
 	}
 	return r.site, nil
+}
+
+// try finds out what the files say together, and what they come to for the machines.
+func (l *loader) try(ctx context.Context, r *reading) error {
+	found, err := trial.Run(ctx, r.site.Objects(), trial.Options{
+		Broken: r.failed, RefuseOverlaps: l.RefuseOverlaps, Place: r.site.placer(), Progress: l.Progress, Cache: l.cache,
+	})
+	if err != nil {
+		return err
+	}
+	for _, problem := range found.Problems {
+		r.problems.add(problem)
+	}
+	r.site.Warnings = append(r.site.Warnings, found.Warnings...)
+	return nil
 }
 
 // refusal is the error of a site that was read and found wrong. It remembers what was read, so that a watcher can tell whether
@@ -136,8 +138,8 @@ func (r *reading) all() error {
 		switch {
 		case slices.Contains(known, name):
 			found++
-		case entry.IsDir() && !strings.HasPrefix(name, ".") && suggest(name, known) != "":
-			r.warn(name, fmt.Sprintf("this directory is not read: did you mean %q?", suggest(name, known)))
+		case entry.IsDir() && !strings.HasPrefix(name, ".") && trial.Suggest(name, known) != "":
+			r.warn(name, fmt.Sprintf("this directory is not read: did you mean %q?", trial.Suggest(name, known)))
 		}
 	}
 	if found == 0 {
@@ -346,32 +348,5 @@ func (r *reading) template(kind profiles.Kind, name string, data []byte) {
 		r.warn(object.File, "is not read, since no profile could name it: "+err.Error())
 		return
 	}
-	key := documentKey{kind, name, sha256.Sum256(data)}
-	document := r.documents[key]
-	if document == nil {
-		compiled, err := render.Compile(object.Value)
-		if err != nil {
-			r.reportDocument(object.File, err)
-			r.fail(object.File, "")
-			return
-		}
-		document = compiled
-	}
-	r.read[key] = document
 	r.site.Templates = append(r.site.Templates, object)
-}
-
-// reportDocument adds what the renderer says about a document.
-func (r *reading) reportDocument(file string, err error) {
-	var report *render.Report
-	if !errors.As(err, &report) {
-		r.refuse(file, err.Error())
-		return
-	}
-	for _, p := range report.Problems {
-		r.problems.add(Problem{File: file, Line: p.Line, Column: p.Column, What: p.What, Source: p.Source})
-	}
-	if report.Omitted > 0 {
-		r.refuse(file, fmt.Sprintf("and %d more problems", report.Omitted))
-	}
 }

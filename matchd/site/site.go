@@ -67,6 +67,25 @@ func (o *Object[T]) problem(field, what string) Problem {
 	return p
 }
 
+// placer returns where the fields of groups and profiles stand, by file.
+func (s *Site) placer() func(file, field string) (line, column int, source string) {
+	problems := make(map[string]func(field, what string) Problem, len(s.Groups)+len(s.Profiles))
+	for i := range s.Groups {
+		problems[s.Groups[i].File] = s.Groups[i].problem
+	}
+	for i := range s.Profiles {
+		problems[s.Profiles[i].File] = s.Profiles[i].problem
+	}
+	return func(file, field string) (line, column int, source string) {
+		problem := problems[file]
+		if problem == nil {
+			return 0, 0, ""
+		}
+		p := problem(field, "")
+		return p.Line, p.Column, p.Source
+	}
+}
+
 // GroupList returns the groups alone.
 func (s *Site) GroupList() []groups.Group { return values(s.Groups) }
 

@@ -80,21 +80,21 @@ func TestTrialOfManyGroups(t *testing.T) {
 func TestTrialTellsProgressAndEnds(t *testing.T) {
 	dir := largeSite(t, 60, true, nil)
 	var last, total atomic.Int64
-	if _, err := site.Read(t.Context(), dir, func(done, of int) {
+	if _, err := site.Read(t.Context(), dir, site.ReadOptions{Progress: func(done, of int) {
 		last.Add(1)
 		total.Store(int64(of))
-	}); err != nil {
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	if last.Load() != 60 || total.Load() != 60 {
 		t.Errorf("told of %d of %d configs, want 60 of 60", last.Load(), total.Load())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := site.Read(ctx, dir, func(int, int) { cancel() })
+	_, err := site.Read(ctx, dir, site.ReadOptions{Progress: func(int, int) { cancel() }})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: got %v", err)
 	}
-	if _, err := site.Read(ctx, dir, nil); !errors.Is(err, context.Canceled) {
+	if _, err := site.Read(ctx, dir, site.ReadOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled before: got %v", err)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/matchd/matchd/matchd/trial"
 )
 
 // value decodes node n into v. Every value's place is remembered under its path.
@@ -148,7 +150,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string, depth in
 		for i, f := range fields {
 			names[i] = f.name
 		}
-		d.add(key, fmt.Sprintf("unknown field %q%s", key.Value, didYouMean(key.Value, names, "; known are "+strings.Join(names, ", "))))
+		d.add(key, fmt.Sprintf("unknown field %q%s", key.Value, trial.DidYouMean(key.Value, names, "; known are "+strings.Join(names, ", "))))
 	})
 }
 

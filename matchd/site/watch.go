@@ -35,6 +35,8 @@ type WatchOptions struct {
 	MaxDelay time.Duration // default DefaultMaxDelay
 	Poll     time.Duration // default DefaultPoll
 	Logger   *slog.Logger  // told when the file system cannot notify; default slog.Default
+
+	RefuseOverlaps bool // as in ReadOptions
 }
 
 // progressEvery is how often a trial that takes long is told of.
@@ -64,7 +66,7 @@ func (o WatchOptions) progress() func(done, total int) {
 // Calls of deliver do not overlap. A burst of changes, such as a git pull, is one call; a reading that gives what the one before gave
 // is none, unless deliver returned an error: then the site is read and delivered again at the next poll. The directory may be replaced, be a symbolic link to another one at every look, or be away for a while.
 func Watch(ctx context.Context, dir string, options WatchOptions, deliver func(*Site, error) error) error {
-	w := &watcher{dir: dir, options: options.withDefaults(), loader: newLoader(options.progress()), deliver: deliver}
+	w := &watcher{dir: dir, options: options.withDefaults(), loader: newLoader(ReadOptions{Progress: options.progress(), RefuseOverlaps: options.RefuseOverlaps}), deliver: deliver}
 	notifier, err := fsnotify.NewWatcher()
 	if err != nil {
 		w.options.Logger.Warn("the file system cannot notify of changes, looking from time to time", "dir", dir, "every", w.options.Poll, "error", err)

@@ -46,7 +46,7 @@ func simulate(t *testing.T, test func(*simulated)) {
 		put(t, s.dir, "profiles/p.yaml", "{}\n")
 		put(t, s.dir, "groups/a.yaml", "profile: p\n")
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &watcher{dir: s.dir, options: WatchOptions{Logger: slog.New(slog.DiscardHandler)}.withDefaults(), loader: newLoader(nil)}
+		w := &watcher{dir: s.dir, options: WatchOptions{Logger: slog.New(slog.DiscardHandler)}.withDefaults(), loader: newLoader(ReadOptions{})}
 		w.deliver = func(site *Site, err error) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -1,4 +1,4 @@
-package site
+package trial
 
 import (
 	"fmt"
@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// suggest returns the known word that is most like word, or "" if none is near.
-func suggest(word string, known []string) string {
+// Suggest returns the known word that is most like word, or "" if none is near.
+func Suggest(word string, known []string) string {
 	best, nearest := "", max(1, min(len(word), 64)/3)+1
 	for _, candidate := range known {
 		if d := distance(strings.ToLower(word), strings.ToLower(candidate), nearest); d < nearest {
@@ -17,9 +17,9 @@ func suggest(word string, known []string) string {
 	return best
 }
 
-// didYouMean returns ": did you mean ..?" if a known word is near, else otherwise.
-func didYouMean(word string, known []string, otherwise string) string {
-	if near := suggest(word, known); near != "" {
+// DidYouMean returns ": did you mean ..?" if a known word is near, else otherwise.
+func DidYouMean(word string, known []string, otherwise string) string {
+	if near := Suggest(word, known); near != "" {
 		return fmt.Sprintf(": did you mean %q?", near)
 	}
 	return otherwise
