@@ -38,12 +38,16 @@ func workerConfig(hostname string) string {
 
 func BenchmarkConfig(b *testing.B) {
 	snippet := compile(b, profiles.Ignition, "ntp.yaml", "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: /etc/chrony.conf\n      contents: {inline: server ntp}\n")
+	hostname := compile(b, profiles.Ignition, "hostname.yaml", "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: /etc/hostname\n      overwrite: true\n      contents: {inline: \"{{.request.query.mac}}\"}\n")
 	benchmarks := []struct {
 		name        string
 		composition render.Composition
 	}{
 		{"static", render.Composition{Base: compile(b, profiles.Ignition, "static.yaml", workerConfig("node-1"))}},
 		{"templated", render.Composition{Base: compile(b, profiles.Ignition, "worker.yaml", workerConfig("{{.request.query.mac}}"))}},
+		{"static with a templated snippet", render.Composition{
+			Base: compile(b, profiles.Ignition, "static.yaml", workerConfig("node-1")), Snippets: []*render.Document{hostname},
+		}},
 		{"templated with a static snippet", render.Composition{
 			Base: compile(b, profiles.Ignition, "worker.yaml", workerConfig("{{.request.query.mac}}")), Snippets: []*render.Document{snippet},
 		}},

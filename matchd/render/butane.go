@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,14 +15,16 @@ import (
 // This file is the only one that imports Butane: its code has moved into the ignition module, and we shall follow.
 
 // transpile turns r's text, a Butane config whose tree is root, into Ignition JSON. Every entry of Butane's report is a problem, warnings
-// too: "unused key" is one. It returns nil if r has problems.
-func transpile(r *reporter, root *yaml.Node, how effort) []byte {
+// too: "unused key" is one. p compresses the contents of files; nil: nobody needs that. It returns nil if r has problems.
+func transpile(r *reporter, root *yaml.Node, p *packer) []byte {
 	if !checkHeader(r, root) {
 		return nil
 	}
 	// No files directory: "local:" must not read the server's disk. Raw: the openshift variants give Ignition too, no MachineConfig.
 	options := common.TranslateBytesOptions{Raw: true}
-	options.NoResourceAutoCompression = how == quickly
+	// Some versions of openshift do not compress, and with an author's own "compression" what was inline cannot be told from what was not.
+	alone := p != nil && (field(root.Content[0], "variant").Value == "openshift" || bytes.Contains(r.text.out, []byte("compression")))
+	options.NoResourceAutoCompression = !alone
 	out, report, err := config.TranslateBytes(r.text.out, options)
 	r.addEntries(report, true)
 	if err != nil && len(report.Entries) == 0 {
@@ -29,6 +32,9 @@ func transpile(r *reporter, root *yaml.Node, how effort) []byte {
 	}
 	if r.err() != nil {
 		return nil
+	}
+	if p != nil && !alone {
+		out = p.pack(out)
 	}
 	return out
 }

@@ -30,6 +30,7 @@ type Document struct {
 	name    string
 	source  string
 	program *program // nil: sent as it is
+	packer  packer
 
 	once  sync.Once // renders a document that reads no data
 	fixed *result
@@ -211,7 +212,11 @@ func (d *Document) read(r *reporter, content []byte, how effort) (*yaml.Node, *p
 	if len(r.report.Problems) > earlier {
 		return nil, nil
 	}
-	translated := transpile(r, root, how)
+	var p *packer
+	if how == thoroughly {
+		p = &d.packer
+	}
+	translated := transpile(r, root, p)
 	if translated == nil {
 		return root, nil
 	}
