@@ -29,7 +29,8 @@ const (
 	ConfigURL ConfigMode = "url"
 	// ConfigInitrd appends an initrd that holds the config.
 	ConfigInitrd ConfigMode = "initrd"
-	// ConfigPointer appends an initrd, or answers the first fetch, with a config that points to the real one over HTTPS.
+	// ConfigPointer gives a config that points to the real one over HTTPS: in an initrd or, where the kernel arguments make the machine fetch its
+	// config, by plain HTTP.
 	ConfigPointer ConfigMode = "pointer"
 )
 
@@ -148,10 +149,7 @@ func (p *Profile) Validate() error {
 		errs = append(errs, fmt.Errorf(`ignition_version: %q is not a spec version such as "3.4.0"`, p.IgnitionVersion))
 	}
 	switch p.Config {
-	case "", ConfigURL, ConfigInitrd:
-	case ConfigPointer:
-		// Accepting it and handing out a URL would show a config to whoever asks, which is what this mode is chosen against.
-		errs = append(errs, fmt.Errorf("config: %s is not supported by this version, only url and initrd are", p.Config))
+	case "", ConfigURL, ConfigInitrd, ConfigPointer:
 	default:
 		errs = append(errs, fmt.Errorf("config: %q is none of url, initrd, pointer", p.Config))
 	}

@@ -44,7 +44,7 @@ func TestProfileValidate(t *testing.T) {
 		{"long command line", with(func(p *profiles.Profile) {
 			p.Boot.Args = strings.Split(strings.Repeat(strings.Repeat("a", 4000)+",", 17)+"b", ",")
 		}), []string{"boot.args: 68019 bytes"}},
-		{"a config mode of a later version", with(func(p *profiles.Profile) { p.Config = profiles.ConfigPointer }), []string{"config: pointer is not supported"}},
+		{"pointer", with(func(p *profiles.Profile) { p.Config = profiles.ConfigPointer }), nil},
 		{"too many snippets", with(func(p *profiles.Profile) {
 			p.Snippets = strings.Split(strings.Repeat("x,", profiles.MaxSnippets)+"x", ",")
 			p.PlatformSnippets = map[string][]string{"aws": p.Snippets}

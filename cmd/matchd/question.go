@@ -64,7 +64,8 @@ func (q *question) load(ctx context.Context) (*answer, error) {
 	}
 	a := &answer{snapshot: catalog.NewSnapshot(loaded.Objects()), labels: known.Merge(labels)}
 	a.ask = boot.Ask{Labels: labels, RawQuery: query.Encode(), BaseURL: strings.TrimSuffix(q.baseURL, "/")}
-	a.planner = boot.NewPlanner(boot.Options{Catalog: a, Machines: machines})
+	// Nobody knows here whether the server has HTTPS; the plan of a profile that needs it is shown as if it had.
+	a.planner = boot.NewPlanner(boot.Options{Catalog: a, Machines: machines, Pointing: &boot.Pointing{}})
 	return a, nil
 }
 

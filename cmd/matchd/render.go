@@ -14,6 +14,7 @@ import (
 	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/matchd/render"
+	"github.com/matchd/matchd/profiles"
 )
 
 func renderCommand() *cobra.Command {
@@ -27,7 +28,7 @@ func renderCommand() *cobra.Command {
 getting it.
 
   -o all       group, profile, kernel, arguments, script and config, for people (the default)
-  -o ignition  the Ignition config, byte for byte as it is sent
+  -o ignition  the Ignition config, byte for byte as it is sent; with config: pointer, as the pointer leads to it
   -o butane    the documents that it is made of, after their templates have run
   -o script    the iPXE script
   -o grub      the GRUB config
@@ -63,7 +64,7 @@ func (a *answer) render(ctx context.Context, w io.Writer, output string, provena
 	}
 	switch output {
 	case "ignition":
-		config, err := a.planner.Ignition(ctx, a.ask)
+		config, err := a.planner.Own(ctx, a.ask)
 		if err == nil {
 			_, err = w.Write(config.JSON)
 		}
@@ -128,6 +129,7 @@ type renderedConfig struct {
 	Version string          `json:"version"`
 	Digest  string          `json:"sha256"`
 	Bytes   int             `json:"bytes"`
+	Sent    string          `json:"sent"` // how it reaches the machine, for people
 	Config  json.RawMessage `json:"config"`
 }
 
@@ -143,20 +145,36 @@ func (a *answer) everything(ctx context.Context, selection catalog.Selection, pr
 		}
 		got.Boot = bootOf(plan)
 	}
-	config, err := a.planner.Ignition(ctx, a.ask)
+	config, err := a.planner.Own(ctx, a.ask)
 	switch {
 	case fault.Is(err, fault.NotFound): // the profile has no config
 		return got, nil
 	case err != nil:
 		return nil, err
 	}
-	got.Ignition = &renderedConfig{config.Version, config.Digest, len(config.JSON), config.JSON}
+	got.Ignition = &renderedConfig{config.Version, config.Digest, len(config.JSON), delivery(selection.Profile, got.Boot), config.JSON}
 	got.Warnings = append(got.Warnings, config.Warnings...)
 	if provenance {
 		got.Sources, err = a.snapshot.Provenance(ctx, selection, a.request())
 	}
 	return got, err
 }
+
+// delivery says how a machine gets its config; boot is nil for a profile that boots nothing.
+func delivery(profile *profiles.Profile, boot *renderedBoot) string {
+	embedded := boot != nil && slices.Contains(boot.Args, "initrd="+configImage)
+	switch {
+	case profile.Config == profiles.ConfigPointer && embedded:
+		return "by HTTPS, to who has the pointer; the pointer comes in the initrd " + configImage + ", and is what /ignition answers"
+	case profile.Config == profiles.ConfigPointer:
+		return "by HTTPS, to who has the pointer; the pointer is what /ignition answers"
+	case embedded:
+		return "in the initrd " + configImage + ", and by /ignition"
+	}
+	return "by /ignition"
+}
+
+const configImage = boot.ConfigImageName
 
 func bootOf(plan *boot.Plan) *renderedBoot {
 	b := &renderedBoot{Kernel: plan.Kernel, Initrds: []string{}, Args: plan.Args, Script: string(plan.IPXE())}
@@ -189,6 +207,7 @@ func (r *rendered) write(t terminal) {
 	}
 	t.line("")
 	t.heading("config: Ignition %s, %d bytes, SHA-256 %s", r.Ignition.Version, r.Ignition.Bytes, r.Ignition.Digest)
+	t.line("  sent %s", r.Ignition.Sent)
 	var pretty strings.Builder
 	if writeJSON(&pretty, r.Ignition.Config) == nil {
 		t.indented([]byte(pretty.String()))

@@ -9,7 +9,6 @@ import (
 	"github.com/cavaliergopher/cpio"
 
 	"github.com/matchd/matchd/matchd/event"
-	"github.com/matchd/matchd/matchd/render"
 	"github.com/matchd/matchd/profiles"
 )
 
@@ -21,31 +20,27 @@ const configImagePath = "/v1/" + ConfigImageName
 
 // ConfigImage is an initrd image that holds an Ignition config.
 type ConfigImage struct {
-	Image  []byte         // a newc archive, the same bytes for the same config
-	Config *render.Config // what is in it
+	Image  []byte  // a newc archive, the same bytes for the same config
+	Config *Config // what is in it
 }
 
 // Event returns the event of an image that was sent.
-func (i *ConfigImage) Event() event.Event {
-	return event.Event{
-		Stage: event.ConfigSent, Message: "sent the Ignition config in an initrd, spec " + i.Config.Version,
-		Attrs: map[string]string{event.AttrDigest: i.Config.Digest},
-	}
-}
+func (i *ConfigImage) Event() event.Event { return i.Config.Event(" in an initrd") }
 
-// ConfigImage returns the asking machine's config as an initrd image; errors are those of [Planner.Ignition].
+// ConfigImage returns what [Planner.Ignition] does as an initrd image; errors are the same.
 func (p *Planner) ConfigImage(ctx context.Context, ask Ask) (*ConfigImage, error) {
-	snapshot, selection, request, err := p.selection(ask)
+	chosen, err := p.choose(ask, p.asking(ask))
 	if err != nil {
 		return nil, err
 	}
-	config, err := snapshot.Ignition(ctx, selection, request)
+	config, err := p.given(ctx, ask, chosen)
 	if err != nil {
 		return nil, err
 	}
-	image, err := configImage(selection.Profile.OS, config.JSON)
+	profile := chosen.selection.Profile
+	image, err := configImage(profile.OS, config.JSON)
 	if err != nil {
-		return nil, fmt.Errorf("writing the initrd of profile %q: %w", selection.Profile.ID, err)
+		return nil, fmt.Errorf("writing the initrd of profile %q: %w", profile.ID, err)
 	}
 	return &ConfigImage{Image: image, Config: config}, nil
 }

@@ -3,9 +3,10 @@ package boot
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/matchd/matchd/groups"
@@ -83,7 +84,8 @@ func newPlan(ask Ask, labels groups.Labels, group *groups.Group, profile *profil
 		}
 		plan.Initrds = append(plan.Initrds, initrd)
 	}
-	if profile.Config == profiles.ConfigInitrd {
+	switch {
+	case profile.Config == profiles.ConfigInitrd, profile.Config == profiles.ConfigPointer && !plan.fetchesConfig():
 		plan.embedConfig(ask)
 	}
 	plan.nameInitrds()
@@ -94,24 +96,21 @@ func configURL(ask Ask) string { return labelledURL(ask, "/ignition") }
 
 // labelledURL repeats every label of the request, because the config's group must be found by what the script's group was found by.
 func labelledURL(ask Ask, path string) string {
-	keys := make([]string, 0, len(ask.Labels))
-	for key, value := range ask.Labels {
-		if value != "" {
-			keys = append(keys, key)
+	if q := query(ask.Labels); q != "" {
+		path += "?" + q
+	}
+	return ask.BaseURL + path
+}
+
+// query writes labels as a URL's query, those that are empty left out.
+func query(labels groups.Labels) string {
+	pairs := make([]string, 0, len(labels))
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		if value := labels[key]; value != "" {
+			pairs = append(pairs, escapeQuery(key)+"="+escapeQuery(value))
 		}
 	}
-	sort.Strings(keys)
-	var b strings.Builder
-	b.WriteString(ask.BaseURL + path)
-	for i, key := range keys {
-		separator := byte('&')
-		if i == 0 {
-			separator = '?'
-		}
-		b.WriteByte(separator)
-		b.WriteString(escapeQuery(key) + "=" + escapeQuery(ask.Labels[key]))
-	}
-	return b.String()
+	return strings.Join(pairs, "&")
 }
 
 // escapeQuery writes a space as %20: a plus sign is a space to a server but not to everybody who prints a kernel command line.

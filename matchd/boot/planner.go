@@ -12,7 +12,7 @@ import (
 	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/matchd/machine"
-	"github.com/matchd/matchd/matchd/render"
+	"github.com/matchd/matchd/profiles"
 )
 
 // Unmatched says what happens to a machine that no group wants.
@@ -54,8 +54,9 @@ type Options struct {
 	Unmatched Unmatched
 	Exit      ExitMethod
 	Overrides map[machine.MAC]Override
-	Advertise string // host, or host and port, to tell machines; empty: the address that they reached
-	HTTPPort  uint16 // of the machines' HTTP
+	Advertise string    // host, or host and port, to tell machines; empty: the address that they reached
+	HTTPPort  uint16    // of the machines' HTTP
+	Pointing  *Pointing // nil: there is no HTTPS, and machines of profiles with config: pointer must wait
 }
 
 // Planner answers every question of a booting machine. It is safe for concurrent use and never waits.
@@ -152,7 +153,7 @@ func possible(index *groups.Index, known groups.Labels) bool {
 }
 
 // Plan decides what the asking machine boots. Without a match the policy for unmatched machines decides: a plan to boot from disk or to
-// wait, or an error of kind NotFound. A profile that cannot be booted is Invalid; no catalog is Unavailable.
+// wait, or an error of kind NotFound. A profile that cannot be booted is Invalid; no catalog, or a pointer without HTTPS, is Unavailable.
 func (p *Planner) Plan(_ context.Context, ask Ask) (*Plan, error) {
 	snapshot, err := p.snapshot()
 	if err != nil {
@@ -165,6 +166,9 @@ func (p *Planner) Plan(_ context.Context, ask Ask) (*Plan, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if selection.Profile.Config == profiles.ConfigPointer && p.opt.Pointing == nil {
+		return nil, errNoHTTPS(selection.Profile)
 	}
 	plan, err := newPlan(ask, labels, selection.Group, selection.Profile)
 	if err != nil {
@@ -200,54 +204,40 @@ func (p *Planner) exitMethod(mac machine.MAC) ExitMethod {
 	return p.opt.Exit
 }
 
-// selection matches the asking machine; no match is NotFound here whatever the policy, because a config has no "boot from disk".
-func (p *Planner) selection(ask Ask) (*catalog.Snapshot, catalog.Selection, catalog.Request, error) {
-	snapshot, err := p.snapshot()
-	if err != nil {
-		return nil, catalog.Selection{}, catalog.Request{}, err
-	}
-	machineAsking := p.asking(ask)
-	request := catalog.Request{
-		Labels: ask.Labels, RawQuery: ask.RawQuery, BaseURL: ask.BaseURL, Machine: machineAsking.Merge(ask.Labels),
-	}
-	selection, err := snapshot.Match(request.Machine)
-	return snapshot, selection, request, err
-}
-
-// Ignition returns the asking machine's config. No match is NotFound; a config that cannot be rendered is Unavailable, so that
-// the machine waits until somebody mended it.
-func (p *Planner) Ignition(ctx context.Context, ask Ask) (*render.Config, error) {
-	snapshot, selection, request, err := p.selection(ask)
+// Ignition returns the config that the asking machine is given: its own or, with config: pointer, one that leads to it. No match is
+// NotFound; a config that cannot be rendered is Unavailable, so that the machine waits until somebody mended it.
+func (p *Planner) Ignition(ctx context.Context, ask Ask) (*Config, error) {
+	chosen, err := p.choose(ask, p.asking(ask))
 	if err != nil {
 		return nil, err
 	}
-	return snapshot.Ignition(ctx, selection, request)
+	return p.given(ctx, ask, chosen)
 }
 
 // Generic returns the asking machine's generic template, rendered; errors are those of [Planner.Ignition].
 func (p *Planner) Generic(ctx context.Context, ask Ask) ([]byte, error) {
-	snapshot, selection, request, err := p.selection(ask)
+	chosen, err := p.choose(ask, p.asking(ask))
 	if err != nil {
 		return nil, err
 	}
-	return snapshot.Generic(ctx, selection, request)
+	return chosen.snapshot.Generic(ctx, chosen.selection, chosen.request)
 }
 
 // Cloud returns the asking machine's cloud-config or script; errors are those of [Planner.Ignition].
 func (p *Planner) Cloud(ctx context.Context, ask Ask) ([]byte, error) {
-	snapshot, selection, request, err := p.selection(ask)
+	chosen, err := p.choose(ask, p.asking(ask))
 	if err != nil {
 		return nil, err
 	}
-	return snapshot.Cloud(ctx, selection, request)
+	return chosen.snapshot.Cloud(ctx, chosen.selection, chosen.request)
 }
 
 // Metadata returns the asking machine's metadata as environment lines; errors are those of [Planner.Ignition], but the group's profile need
 // not exist (matchbox's rule).
 func (p *Planner) Metadata(ctx context.Context, ask Ask) ([]byte, error) {
-	snapshot, selection, request, err := p.selection(ask)
-	if err != nil && selection.Group == nil {
+	chosen, err := p.choose(ask, p.asking(ask))
+	if err != nil && chosen.selection.Group == nil {
 		return nil, err
 	}
-	return snapshot.Metadata(ctx, selection, request)
+	return chosen.snapshot.Metadata(ctx, chosen.selection, chosen.request)
 }

@@ -67,7 +67,7 @@ func (p planner) ConfigImage(_ context.Context, ask boot.Ask) (*boot.ConfigImage
 	if p.err != nil {
 		return nil, p.err
 	}
-	return &boot.ConfigImage{Image: []byte("config of " + ask.Labels["mac"]), Config: &render.Config{Version: "3.4.0", Digest: "d1"}}, nil
+	return &boot.ConfigImage{Image: []byte("config of " + ask.Labels["mac"]), Config: &boot.Config{Config: &render.Config{Version: "3.4.0", Digest: "d1"}}}, nil
 }
 
 func space(t *testing.T, p planner) *bootfile.Space {

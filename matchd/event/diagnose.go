@@ -98,7 +98,7 @@ func refused(boot []Event, _ time.Time) (Diagnosis, bool) {
 			if e.Seq == last.Seq {
 				return Diagnosis{Text: withDetail("the server failed", firstOf(e.Error, e.Message)), Since: e.Time}, true
 			}
-		case ScriptSent, ConfigSent, KernelSent, InitrdSent:
+		case ScriptSent, PointerSent, ConfigSent, KernelSent, InitrdSent:
 			return Diagnosis{}, false // something went right after what was refused
 		}
 	}
@@ -115,7 +115,7 @@ func looping(boot []Event, _ time.Time) (Diagnosis, bool) {
 
 // disposed: we told the machine what to do instead of booting from here.
 func disposed(boot []Event, _ time.Time) (Diagnosis, bool) {
-	e, found := find(boot, ToDisk, Held, Ignored, KernelSent, ConfigSent)
+	e, found := find(boot, ToDisk, Held, Ignored, KernelSent, PointerSent, ConfigSent)
 	if !found {
 		return Diagnosis{}, false
 	}
@@ -134,7 +134,7 @@ func disposed(boot []Event, _ time.Time) (Diagnosis, bool) {
 
 // interrupted: the last transfer did not arrive whole.
 func interrupted(boot []Event, _ time.Time) (Diagnosis, bool) {
-	e, found := find(boot, LoaderSent, KernelSent, InitrdSent, AssetSent, ConfigSent, ScriptSent)
+	e, found := find(boot, LoaderSent, KernelSent, InitrdSent, AssetSent, PointerSent, ConfigSent, ScriptSent)
 	if !found || e.Error == "" {
 		return Diagnosis{}, false
 	}
@@ -144,7 +144,7 @@ func interrupted(boot []Event, _ time.Time) (Diagnosis, bool) {
 
 var transfers = map[Stage]string{
 	LoaderSent: "loader transfer", KernelSent: "kernel transfer", InitrdSent: "initrd transfer",
-	AssetSent: "asset transfer", ConfigSent: "config transfer", ScriptSent: "script transfer",
+	AssetSent: "asset transfer", PointerSent: "pointer transfer", ConfigSent: "config transfer", ScriptSent: "script transfer",
 }
 
 func percent(e Event) string {
@@ -165,6 +165,7 @@ var next = map[Stage]struct{ waiting, missing string }{
 	KernelSent:   {"has its kernel", "has its kernel and asked for nothing more within 60 s: the kernel or its initrd did not start, see the machine's console"},
 	InitrdSent:   {"has its kernel and initrd", "has its kernel and initrd and never asked for its config within 60 s: see the machine's console; its network may not be up, or the kernel arguments name no config URL"},
 	AssetSent:    {"is fetching its files", "has its files and asked for nothing more within 60 s: see the machine's console"},
+	PointerSent:  {"has the pointer to its config", "has the pointer to its config and did not fetch that by HTTPS within 60 s: a firewall may block the machine_https port, or its system did not start; see the machine's console"},
 	ConfigSent:   {waiting: "has its config and has not reported"},
 	GenericSent:  {waiting: "has its template"},
 	MetadataSent: {waiting: "has its metadata"},

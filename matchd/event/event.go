@@ -28,6 +28,7 @@ const (
 	KernelSent    Stage = "kernel-sent"    // the profile's kernel went out
 	InitrdSent    Stage = "initrd-sent"    // one of the profile's initrds went out
 	AssetSent     Stage = "asset-sent"     // any other asset went out
+	PointerSent   Stage = "pointer-sent"   // a config that leads to the machine's own went out
 	ConfigSent    Stage = "config-sent"    // an Ignition config went out
 	ConfigRefused Stage = "config-refused" // the config could not be rendered, or the client cannot read it
 	GenericSent   Stage = "generic-sent"   // a generic or cloud template went out

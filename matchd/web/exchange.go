@@ -50,6 +50,7 @@ type exchange struct {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	x := s.newExchange(w, r)
 	defer x.finish()
+	x.introduce()
 	if handler := s.routes[x.path]; handler != nil {
 		x.route = x.path
 		handler(x)
@@ -70,8 +71,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{server: s, w: &response{ResponseWriter: w}, r: r, path: cleanPath(r.URL.Path), route: "other", began: time.Now()}
-	labels, dropped := groups.LabelsFromQuery(r.URL.Query())
-	x.labels = labels
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		x.peer = netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())
 	}
@@ -81,11 +80,17 @@ func (s *Server) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 		}
 	}
 	x.w.hurry()
+	return x
+}
+
+// introduce reads the labels of the query, and finds out by them who asks.
+func (x *exchange) introduce() {
+	labels, dropped := groups.LabelsFromQuery(x.r.URL.Query())
+	x.labels = labels
 	x.identify()
 	if len(dropped) > 0 {
-		s.o.Logger.Warn("ignoring a label that is no MAC address", "peer", x.peer, "path", x.path, "labels", dropped)
+		x.server.o.Logger.Warn("ignoring a label that is no MAC address", "peer", x.peer, "path", x.path, "labels", dropped)
 	}
-	return x
 }
 
 // cleanPath removes doubled slashes and dot segments in place of ServeMux's redirect. A slash at the end stays: "/ipxe/" is not "/ipxe".

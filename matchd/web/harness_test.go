@@ -37,17 +37,22 @@ type brain struct {
 	plan     func(boot.Ask) (*boot.Plan, error)
 	ignition func(boot.Ask) (*render.Config, error)
 	text     func(what string, ask boot.Ask) ([]byte, error)
+	pointer  bool // ignition returns one
 }
 
 func (b *brain) BootScript(_ context.Context, ask boot.Ask, mac machine.MAC) ([]byte, error) {
 	return b.text("script for "+string(mac), ask)
 }
 func (b *brain) Plan(_ context.Context, ask boot.Ask) (*boot.Plan, error) { return b.plan(ask) }
-func (b *brain) Ignition(_ context.Context, ask boot.Ask) (*render.Config, error) {
-	return b.ignition(ask)
+func (b *brain) Ignition(_ context.Context, ask boot.Ask) (*boot.Config, error) {
+	config, err := b.ignition(ask)
+	if err != nil {
+		return nil, err
+	}
+	return &boot.Config{Config: config, Pointer: b.pointer}, nil
 }
 func (b *brain) ConfigImage(_ context.Context, ask boot.Ask) (*boot.ConfigImage, error) {
-	config, err := b.ignition(ask)
+	config, err := b.Ignition(context.Background(), ask)
 	if err != nil {
 		return nil, err
 	}

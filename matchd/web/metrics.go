@@ -12,6 +12,7 @@ type metrics struct {
 	conns    prometheus.Gauge
 	refused  prometheus.Counter
 	panics   prometheus.Counter
+	broken   prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -24,6 +25,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		bytes:   factory.NewCounter(prometheus.CounterOpts{Name: "matchd_http_sent_bytes_total", Help: "Bytes of bodies sent to machines by HTTP."}),
 		conns:   factory.NewGauge(prometheus.GaugeOpts{Name: "matchd_http_connections", Help: "Machines' HTTP connections."}),
 		refused: factory.NewCounter(prometheus.CounterOpts{Name: "matchd_http_connections_refused_total", Help: "HTTP connections closed because their address had too many."}),
+		broken:  factory.NewCounter(prometheus.CounterOpts{Name: "matchd_https_handshakes_failed_total", Help: "TLS handshakes of machines that failed; most do not trust the certificate."}),
 		panics:  factory.NewCounter(prometheus.CounterOpts{Name: "matchd_http_panics_total", Help: "Panics of HTTP handlers that were recovered."}),
 	}
 }

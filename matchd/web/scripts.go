@@ -56,14 +56,20 @@ func article(kind string) string {
 	return "a " + kind
 }
 
-// ignition sends the machine's config, whole and never empty: Ignition boots a machine unconfigured on an empty 200.
+// ignition sends the config that the machine is given.
 func (s *Server) ignition(x *exchange) {
 	config, err := s.o.Configurer.Ignition(x.ctx(), x.ask())
-	if err == nil && len(config.JSON) == 0 {
-		err = errors.New("the config is empty")
-	}
 	if err != nil {
 		x.fail("Ignition config", err)
+		return
+	}
+	x.config(config, typeJSON, "")
+}
+
+// config sends a config, whole and never empty: Ignition boots a machine unconfigured on an empty 200. by says for the timeline which way it went.
+func (x *exchange) config(config *boot.Config, kind, by string) {
+	if len(config.JSON) == 0 {
+		x.fail("Ignition config", errors.New("the config is empty"))
 		return
 	}
 	if reads, ok := acceptedSpec(x.r.Header.Values("Accept")); ok && !reads.canRead(config.Version) {
@@ -75,11 +81,8 @@ func (s *Server) ignition(x *exchange) {
 		return
 	}
 	x.w.Header().Set("ETag", config.ETag())
-	x.text(http.StatusOK, typeJSON, config.JSON)
-	x.sent(event.Event{
-		Stage: event.ConfigSent, Message: "sent the Ignition config, spec " + config.Version,
-		Attrs: map[string]string{event.AttrDigest: config.Digest},
-	}, len(config.JSON))
+	x.text(http.StatusOK, kind, config.JSON)
+	x.sent(config.Event(by), len(config.JSON))
 }
 
 // configImage sends the machine's config as an initrd. Nothing is known of the Ignition that will read it.

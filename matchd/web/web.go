@@ -1,4 +1,5 @@
-// Package web serves HTTP: boot files, scripts and configs to machines ([Server]), and health, metrics and timelines to operators ([Admin]).
+// Package web serves HTTP: boot files, scripts and configs to machines ([Server.Serve]), configs for tickets to machines by HTTPS ([Server.ServeTLS]),
+// and health, metrics and timelines to operators ([Admin]).
 //
 // The machines' side keeps matchbox's paths, labels, statuses and content types, with better manners: what no group matches is 404 and
 // final, what fails on our side is 503 (Ignition gives up on 4xx and retries 5xx), a body is never empty where it says why, its length is always
@@ -23,7 +24,6 @@ import (
 	"github.com/matchd/matchd/matchd/bootfile"
 	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/machine"
-	"github.com/matchd/matchd/matchd/render"
 )
 
 // Bounds and times of a listener.
@@ -62,7 +62,8 @@ type Planner interface {
 // Configurer makes machines' configs. Errors are as with [Planner]; one that wraps a *render.Report means that a document of the site is
 // wrong.
 type Configurer interface {
-	Ignition(ctx context.Context, ask boot.Ask) (*render.Config, error)
+	// Ignition returns what the machine is given by plain HTTP: its config, or one that leads to it.
+	Ignition(ctx context.Context, ask boot.Ask) (*boot.Config, error)
 	// ConfigImage returns the same config as an initrd.
 	ConfigImage(ctx context.Context, ask boot.Ask) (*boot.ConfigImage, error)
 	Generic(ctx context.Context, ask boot.Ask) ([]byte, error)
@@ -94,6 +95,8 @@ type Options struct {
 	BaseURL func(local netip.AddrPort) string
 	// MaxConns is the number of connections at once; 0 means DefaultMaxConns.
 	MaxConns int
+	// Pointed gives what pointers lead to; nil: [Server.ServeTLS] refuses every ticket.
+	Pointed Pointed
 	// Matchbox makes the bodies of failures matchbox's to the byte.
 	Matchbox bool
 }
@@ -103,6 +106,7 @@ type Server struct {
 	o       Options
 	metrics *metrics
 	reports *limiter
+	broken  *limiter // of TLS handshakes, as far as the timeline tells of them
 	routes  map[string]func(*exchange)
 }
 
@@ -120,7 +124,7 @@ func New(o Options) (*Server, error) {
 	if o.MaxConns == 0 {
 		o.MaxConns = DefaultMaxConns
 	}
-	s := &Server{o: o, metrics: newMetrics(o.Metrics), reports: newLimiter(reportBurst, reportEvery)}
+	s := &Server{o: o, metrics: newMetrics(o.Metrics), reports: newLimiter(reportBurst, reportEvery), broken: newLimiter(brokenBurst, brokenEvery)}
 	s.routes = map[string]func(*exchange){
 		"/": s.root, "/boot.ipxe": s.bootScript, "/boot.ipxe.0": s.bootScript, "/autoexec.ipxe": s.bootScript,
 		"/ipxe": s.ipxe, "/grub": s.grub, "/ignition": s.ignition, "/cloud": s.cloud, "/generic": s.generic, "/metadata": s.metadata,
@@ -136,12 +140,16 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 // when the listener does.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	limited := newLimit(l, s.o.MaxConns, s.metrics)
-	srv := &http.Server{
-		Handler: s.Handler(), ConnState: limited.state, ErrorLog: slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug),
+	return serveHTTP(ctx, s.httpServer(s.Handler(), limited), limited)
+}
+
+// httpServer returns a server with the bounds of every listener that machines reach.
+func (s *Server) httpServer(handler http.Handler, limited *limit) *http.Server {
+	return &http.Server{
+		Handler: handler, ConnState: limited.state, ErrorLog: slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		DisableGeneralOptionsHandler: true,
 	}
-	return serveHTTP(ctx, srv, limited)
 }
 
 // serveHTTP runs a server until ctx ends.
