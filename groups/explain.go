@@ -72,8 +72,9 @@ type nearness struct {
 func (x *Index) Explain(labels Labels) Explanation {
 	var explanation Explanation
 	var near []nearness
-	for position := range x.entries {
-		e := &x.entries[position]
+	position := 0
+	for e := range x.inOrder() {
+		position++
 		miss, matches := e.compare(labels)
 		if matches {
 			explanation.Candidates = append(explanation.Candidates, e.group)

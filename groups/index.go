@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Index finds the group of a machine among many. It is immutable and safe for concurrent use.
@@ -14,6 +15,11 @@ type Index struct {
 	entries []entry  // in the order in which groups are asked
 	shapes  []*shape // in the order of their first entry
 	invalid []*Group // groups whose selector cannot be normalised: they match nothing
+
+	// What [Index.With] lays over an index that it shares everything above with.
+	hidden    map[int]bool // positions in entries that are replaced or deleted
+	over      []entry      // what is new, in order
+	positions func() map[string]int
 }
 
 // entry is one group with its normalised selector.
@@ -21,7 +27,8 @@ type entry struct {
 	group    *Group
 	selector Selector
 	text     string   // selector.String()
-	values   []string // the selector's values, in the order of the shape's keys
+	keys     []string // of the selector, sorted
+	values   []string // the selector's values, in the order of the keys
 }
 
 // shape holds all groups whose selectors have the same keys. Matching costs one look-up per shape, and real sites have few:
@@ -29,6 +36,7 @@ type entry struct {
 type shape struct {
 	keys     []string
 	first    int              // lowest position of its entries
+	size     int              // number of its entries
 	byValues map[string][]int // joined values → positions in Index.entries, ascending
 	byValue  []map[string][]int
 }
@@ -36,21 +44,48 @@ type shape struct {
 // Build makes an index of the given groups, which must not be changed afterwards. A group whose selector holds an invalid
 // MAC address matches no machine; [Group.Validate] refuses such groups before they get here, and [Index.Invalid] tells of them.
 func Build(list []Group) *Index {
-	x := &Index{entries: make([]entry, 0, len(list))}
+	var invalid []*Group
+	entries := make([]entry, 0, len(list))
 	for i := range list {
-		selector, err := list[i].Selector.Normalized()
+		e, err := newEntry(&list[i])
 		if err != nil {
-			x.invalid = append(x.invalid, &list[i])
+			invalid = append(invalid, &list[i])
 			continue
 		}
-		x.entries = append(x.entries, entry{group: &list[i], selector: selector, text: selector.String()})
+		entries = append(entries, e)
 	}
-	slices.SortFunc(x.entries, compareEntries)
+	slices.SortFunc(entries, compareEntries)
+	return index(entries, invalid)
+}
+
+// index makes an index of entries in order.
+func index(entries []entry, invalid []*Group) *Index {
+	x := &Index{entries: entries, invalid: invalid}
 	shapes := make(map[string]*shape)
 	for position := range x.entries {
 		x.add(shapes, position)
 	}
+	x.positions = sync.OnceValue(func() map[string]int {
+		positions := make(map[string]int, len(entries))
+		for position := range entries {
+			positions[entries[position].group.ID] = position
+		}
+		return positions
+	})
 	return x
+}
+
+func newEntry(group *Group) (entry, error) {
+	selector, err := group.Selector.Normalized()
+	if err != nil {
+		return entry{}, err
+	}
+	e := entry{group: group, selector: selector, text: selector.String(), keys: sortedKeys(selector)}
+	e.values = make([]string, len(e.keys))
+	for i, key := range e.keys {
+		e.values[i] = selector[key]
+	}
+	return e, nil
 }
 
 func compareEntries(a, b entry) int {
@@ -64,21 +99,17 @@ func compareEntries(a, b entry) int {
 
 func (x *Index) add(shapes map[string]*shape, position int) {
 	e := &x.entries[position]
-	keys := sortedKeys(e.selector)
-	e.values = make([]string, len(keys))
-	for i, key := range keys {
-		e.values[i] = e.selector[key]
-	}
-	signature := string(join(nil, keys))
+	signature := string(join(nil, e.keys))
 	s := shapes[signature]
 	if s == nil {
-		s = &shape{keys: keys, first: position, byValues: make(map[string][]int), byValue: make([]map[string][]int, len(keys))}
-		for i := range keys {
+		s = &shape{keys: e.keys, first: position, byValues: make(map[string][]int), byValue: make([]map[string][]int, len(e.keys))}
+		for i := range e.keys {
 			s.byValue[i] = make(map[string][]int)
 		}
 		shapes[signature] = s
 		x.shapes = append(x.shapes, s)
 	}
+	s.size++
 	joined := string(join(nil, e.values))
 	s.byValues[joined] = append(s.byValues[joined], position)
 	for i, value := range e.values {
@@ -103,14 +134,21 @@ func (x *Index) Match(labels Labels) (*Group, bool) {
 		if s.first >= best {
 			break // shapes are in the order of their first entry: no later one can come before best
 		}
-		if found := s.lookup(labels, space[:0]); len(found) > 0 && found[0] < best {
-			best = found[0]
+		if found, ok := x.firstShown(s.lookup(labels, space[:0])); ok && found < best {
+			best = found
 		}
 	}
-	if best == len(x.entries) {
+	var chosen *entry
+	if best < len(x.entries) {
+		chosen = &x.entries[best]
+	}
+	if newer := x.matchOver(labels); newer != nil && (chosen == nil || compareEntries(*newer, *chosen) < 0) {
+		chosen = newer
+	}
+	if chosen == nil {
 		return nil, false
 	}
-	return x.entries[best].group, true
+	return chosen.group, true
 }
 
 // lookup returns the positions of the shape's groups that match, ascending.
@@ -126,7 +164,8 @@ func (s *shape) lookup(labels Labels, buf []byte) []int {
 // Possible reports whether any group could match a machine of which only these labels are known yet, whatever the others
 // turn out to be. Firmware tells less by DHCP than a script's query does, and one that no group can want is left alone.
 func (x *Index) Possible(known Labels) bool {
-	return slices.ContainsFunc(x.shapes, func(s *shape) bool { return x.possible(s, known) })
+	return slices.ContainsFunc(x.shapes, func(s *shape) bool { return x.possible(s, known) }) ||
+		slices.ContainsFunc(x.over, func(e entry) bool { return e.possible(known) })
 }
 
 func (x *Index) possible(s *shape, known Labels) bool {
@@ -144,26 +183,29 @@ func (x *Index) possible(s *shape, known Labels) bool {
 		constrained = true
 	}
 	if !constrained {
-		return true
+		return len(x.hidden) == 0 || x.shows(s)
 	}
-	return slices.ContainsFunc(rarest, func(position int) bool {
-		for i, key := range s.keys {
-			if value, told := known[key]; told && value != x.entries[position].values[i] {
-				return false
-			}
+	return slices.ContainsFunc(rarest, func(position int) bool { return !x.hidden[position] && x.entries[position].possible(known) })
+}
+
+// possible reports whether the known labels do not rule the group out.
+func (e *entry) possible(known Labels) bool {
+	for i, key := range e.keys {
+		if value, told := known[key]; told && value != e.values[i] {
+			return false
 		}
-		return true
-	})
+	}
+	return true
 }
 
 // Len returns the number of groups that can match.
-func (x *Index) Len() int { return len(x.entries) }
+func (x *Index) Len() int { return len(x.entries) - len(x.hidden) + len(x.over) }
 
 // All returns the groups in the order in which they are asked.
 func (x *Index) All() []*Group {
-	all := make([]*Group, len(x.entries))
-	for i, e := range x.entries {
-		all[i] = e.group
+	all := make([]*Group, 0, x.Len())
+	for e := range x.inOrder() {
+		all = append(all, e.group)
 	}
 	return all
 }
@@ -174,6 +216,7 @@ func (x *Index) Invalid() []*Group { return x.invalid }
 // Duplicates returns the sets of groups that have the same selector and priority, so that only the first of each, the one
 // with the lowest id, is ever chosen.
 func (x *Index) Duplicates() [][]*Group {
+	x = x.flat()
 	var sets [][]int
 	for _, s := range x.shapes {
 		for _, positions := range s.byValues {

@@ -233,3 +233,60 @@ func TestRegistryConcurrently(t *testing.T) {
 		t.Errorf("Len = %d after a claim, want 16", r.Len())
 	}
 }
+
+func TestUnpin(t *testing.T) {
+	r := machine.NewRegistry(2)
+	told, silent := machine.MAC("52:54:00:00:00:01"), machine.MAC("52:54:00:00:00:02")
+	r.Pin(machine.Machine{MAC: told, Labels: map[string]string{"role": "db", "rack": "1"}})
+	r.Pin(machine.Machine{MAC: silent, Labels: map[string]string{"role": "web"}})
+	r.Observe(machine.Machine{MAC: told, UUID: "b1", Address: netip.MustParseAddr("10.0.0.1")})
+	r.Pin(machine.Machine{MAC: told, Labels: map[string]string{"role": "web"}})
+	if m, _ := r.ByMAC(told); m.Labels["role"] != "web" || m.Labels["rack"] != "" || m.UUID != "b1" {
+		t.Errorf("pinned anew: %+v", m)
+	}
+	r.Pin(machine.Machine{MAC: told})
+	if m, _ := r.ByMAC(told); m.Labels != nil {
+		t.Errorf("pinned without labels: %+v", m)
+	}
+	r.Unpin(told)
+	r.Unpin(silent)
+	r.Unpin("52:54:00:00:00:03")
+	if m, known := r.ByMAC(told); !known || m.Labels != nil || m.UUID != "b1" {
+		t.Errorf("unpinned: %+v, %v", m, known)
+	}
+	if m, known := r.ByMAC(silent); known {
+		t.Errorf("nothing but what an operator told was known, and is still: %+v", m)
+	}
+	r.Observe(machine.Machine{MAC: "52:54:00:00:00:04"})
+	r.Observe(machine.Machine{MAC: "52:54:00:00:00:05"})
+	if _, known := r.ByMAC(told); known || r.Len() != 2 {
+		t.Errorf("an unpinned machine makes no room: %d", r.Len())
+	}
+}
+
+func TestSettings(t *testing.T) {
+	tests := []struct {
+		settings machine.Settings
+		want     string
+	}{
+		{machine.Settings{MAC: "52:54:00:00:00:01"}, ""},
+		{machine.Settings{MAC: "52:54:00:00:00:01", Name: "n1", Labels: map[string]string{"role": "db"}, Loader: "snponly.efi", ExitMethod: "sanboot", TFTPBlksize: 1024}, ""},
+		{machine.Settings{}, `id: "" is not a MAC address`},
+		{machine.Settings{MAC: "52-54-00-00-00-01"}, `id: "52-54-00-00-00-01" is to be written "52:54:00:00:00:01"`},
+		{machine.Settings{MAC: "52:54:00:00:00:01", Name: "a\nb"}, "name: a name has at most 1024 bytes and no control characters"},
+		{machine.Settings{MAC: "52:54:00:00:00:01", Labels: map[string]string{"": "x"}}, `labels."": a label's name has 1 to 1024 bytes, its value at most as many, and neither holds a control character`},
+		{machine.Settings{MAC: "52:54:00:00:00:01", Labels: map[string]string{"MAC": "x"}}, "labels.MAC: the machine's id is its MAC address"},
+		{machine.Settings{MAC: "52:54:00:00:00:01", Loader: "../x"}, `loader: "../x" is none of ipxe, shim, grub, nor the name of a loader file`},
+		{machine.Settings{MAC: "52:54:00:00:00:01", ExitMethod: "no"}, `exit_method: "no" is none of exit1, exit0, sanboot, http404, grub-find`},
+		{machine.Settings{MAC: "52:54:00:00:00:01", TFTPBlksize: 8}, "tftp_blksize: 8 is not between 512 and 65464"},
+	}
+	for _, tc := range tests {
+		got := ""
+		if err := tc.settings.Validate(); err != nil {
+			got = err.Error()
+		}
+		if got != tc.want {
+			t.Errorf("%+v: got %q, want %q", tc.settings, got, tc.want)
+		}
+	}
+}

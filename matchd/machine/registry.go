@@ -38,11 +38,28 @@ func NewRegistry(capacity int) *Registry {
 	}
 }
 
-// Pin adds a machine that an operator configured. It is never forgotten.
+// Pin adds a machine that an operator told about, with exactly these labels. It is not forgotten before it is unpinned.
 func (r *Registry) Pin(m Machine) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mergeLocked(m).pinned = true
+	e := r.mergeLocked(m)
+	e.pinned, e.machine.Labels = true, m.Labels
+}
+
+// Unpin takes back what an operator told of a machine. What it told itself is still remembered, as of any other.
+func (r *Registry) Unpin(mac MAC) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	element, known := r.byMAC[mac]
+	if !known {
+		return
+	}
+	e := element.Value.(*entry)
+	e.pinned, e.machine.Labels = false, nil
+	if silent := e.machine.UUID == "" && !e.machine.HasArch && !e.machine.Address.IsValid() && !e.claimed.IsValid(); silent {
+		r.removeLocked(element)
+	}
+	r.makeRoomLocked()
 }
 
 // Observe adds what was learned to what was known: a non-empty fact replaces an older one. A machine without MAC is ignored.
@@ -129,18 +146,21 @@ func (r *Registry) dropUUIDLocked(m Machine) {
 // evictLocked forgets the unpinned machine seen longest ago; it reports false when there is none.
 func (r *Registry) evictLocked() bool {
 	for element := r.recent.Back(); element != nil; element = element.Prev() {
-		e := element.Value.(*entry)
-		if e.pinned {
+		if element.Value.(*entry).pinned {
 			continue
 		}
-		r.recent.Remove(element)
-		delete(r.byMAC, e.machine.MAC)
-		r.leaveLocked(e.machine.Address, e.machine.MAC)
-		r.leaveLocked(e.claimed, e.machine.MAC)
-		r.dropUUIDLocked(e.machine)
+		r.removeLocked(element)
 		return true
 	}
 	return false
+}
+
+func (r *Registry) removeLocked(element *list.Element) {
+	e := r.recent.Remove(element).(*entry)
+	delete(r.byMAC, e.machine.MAC)
+	r.leaveLocked(e.machine.Address, e.machine.MAC)
+	r.leaveLocked(e.claimed, e.machine.MAC)
+	r.dropUUIDLocked(e.machine)
 }
 
 // ByMAC returns the machine with the given address.
