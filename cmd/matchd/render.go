@@ -129,7 +129,7 @@ type renderedConfig struct {
 	Version string          `json:"version"`
 	Digest  string          `json:"sha256"`
 	Bytes   int             `json:"bytes"`
-	Sent    string          `json:"sent"` // how it reaches the machine, for people
+	Sent    string          `json:"sent,omitempty"` // how it reaches the machine, for people; absent: /ignition answers it
 	Config  json.RawMessage `json:"config"`
 }
 
@@ -160,7 +160,7 @@ func (a *answer) everything(ctx context.Context, selection catalog.Selection, pr
 	return got, err
 }
 
-// delivery says how a machine gets its config; boot is nil for a profile that boots nothing.
+// delivery says how a machine gets its config, if not simply by /ignition; boot is nil for a profile that boots nothing.
 func delivery(profile *profiles.Profile, boot *renderedBoot) string {
 	embedded := boot != nil && slices.Contains(boot.Args, "initrd="+configImage)
 	switch {
@@ -171,7 +171,7 @@ func delivery(profile *profiles.Profile, boot *renderedBoot) string {
 	case embedded:
 		return "in the initrd " + configImage + ", and by /ignition"
 	}
-	return "by /ignition"
+	return ""
 }
 
 const configImage = boot.ConfigImageName
@@ -207,7 +207,9 @@ func (r *rendered) write(t terminal) {
 	}
 	t.line("")
 	t.heading("config: Ignition %s, %d bytes, SHA-256 %s", r.Ignition.Version, r.Ignition.Bytes, r.Ignition.Digest)
-	t.line("  sent %s", r.Ignition.Sent)
+	if r.Ignition.Sent != "" {
+		t.line("  sent %s", r.Ignition.Sent)
+	}
 	var pretty strings.Builder
 	if writeJSON(&pretty, r.Ignition.Config) == nil {
 		t.indented([]byte(pretty.String()))
