@@ -46,6 +46,7 @@ func Load(dir string) (*Site, error) { return Read(context.Background(), dir, Re
 type ReadOptions struct {
 	Progress       func(done, total int) // told how many of how many configs have been tried; calls may overlap; may be nil
 	RefuseOverlaps bool                  // two documents that set one file's contents unasked are a problem, not a warning
+	Untried        bool                  // every file is checked by itself only: whoever gets the objects tries them with what else there is
 }
 
 // Read is [Load] with options, for callers who may not want to wait until all documents have been tried: it ends with ctx's error when ctx ends.
@@ -82,8 +83,10 @@ func (l *loader) load(ctx context.Context, dir string) (*Site, error) {
 	if err := r.all(); err != nil {
 		return nil, err
 	}
-	if err := l.try(ctx, r); err != nil {
-		return nil, fmt.Errorf("trying the documents: %w", err)
+	if !l.Untried {
+		if err := l.try(ctx, r); err != nil {
+			return nil, fmt.Errorf("trying the documents: %w", err)
+		}
 	}
 	trial.Sort(r.site.Warnings)
 	trial.Sort(r.problems.Problems)

@@ -184,6 +184,18 @@ func TestLoadIsOfKindInvalid(t *testing.T) {
 	}
 }
 
+// TestReadUntried leaves to others what only everything together can tell.
+func TestReadUntried(t *testing.T) {
+	dir := siteOf(t, "-- groups/a.yaml --\nprofile: elsewhere\n-- ignition/bad.bu --\n{{\n")
+	loaded, err := site.Read(t.Context(), dir, site.ReadOptions{Untried: true})
+	if err != nil || loaded.Summary() != "1 group, 0 profiles, 1 template" {
+		t.Errorf("got %v, %v", loaded, err)
+	}
+	if _, err := site.Read(t.Context(), siteOf(t, "-- groups/a.yaml --\nwrong: 1\n"), site.ReadOptions{Untried: true}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a file that is wrong by itself: %v", err)
+	}
+}
+
 func TestLoadLinksAndOddFiles(t *testing.T) {
 	dir := siteOf(t, `
 -- groups/a.yaml --
