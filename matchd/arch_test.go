@@ -42,6 +42,7 @@ var owners = map[string][]string{
 	"go.etcd.io/etcd":              {"matchd/store/etcdstore"},
 	"k8s.io":                       {"matchd/kube"},
 	"github.com/spf13/cobra":       {"cmd"},
+	"github.com/ProtonMail":        {"matchd/web"},
 }
 
 // engines may be imported by the composition root and by commands that open a stopped daemon's files.

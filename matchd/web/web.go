@@ -97,6 +97,8 @@ type Options struct {
 	MaxConns int
 	// Pointed gives what pointers lead to; nil: [Server.ServeTLS] refuses every ticket.
 	Pointed Pointed
+	// Signer makes the signatures under PATH.sig and PATH.asc; nil: there are none.
+	Signer Signer
 	// Matchbox makes the bodies of failures matchbox's to the byte.
 	Matchbox bool
 }
@@ -130,6 +132,7 @@ func New(o Options) (*Server, error) {
 		"/ipxe": s.ipxe, "/grub": s.grub, "/ignition": s.ignition, "/cloud": s.cloud, "/generic": s.generic, "/metadata": s.metadata,
 		"/v1/report": s.report, "/v1/" + boot.ConfigImageName: s.configImage,
 	}
+	s.addSignatures()
 	return s, nil
 }
 
