@@ -4,9 +4,14 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +24,7 @@ import (
 	"github.com/matchd/matchd/matchd/machine"
 	"github.com/matchd/matchd/matchd/site"
 	"github.com/matchd/matchd/matchd/store/boltstore"
+	"github.com/matchd/matchd/profiles"
 )
 
 // TestExamples loads every site under examples strictly, and asks for each group as one of its machines would: for the boot scripts
@@ -36,6 +42,36 @@ func TestExamples(t *testing.T) {
 }
 
 func tryExample(t *testing.T, dir string) {
+	example := loadExample(t, dir)
+	readme := readText(t, filepath.Join(dir, "README.md"))
+	for _, group := range example.groups {
+		if !mentions(readme, group.ID) {
+			t.Errorf("README.md does not mention the group %s", group.ID)
+		}
+		example.askAs(t, group)
+	}
+}
+
+// mentions reports whether a text names a group, or a pattern of files that has its file.
+func mentions(text, id string) bool {
+	patterns := regexp.MustCompile(`groups/[\w*-]+\.yaml`).FindAllString(strings.ReplaceAll(text, "PLATFORM", "*"), -1)
+	return strings.Contains(text, id) || slices.ContainsFunc(patterns, func(pattern string) bool {
+		matched, err := path.Match(pattern, "groups/"+id+".yaml")
+		return matched && err == nil
+	})
+}
+
+// example is a site under examples, served.
+type example struct {
+	name     string // of its directory
+	groups   []*groups.Group
+	planner  *boot.Planner
+	machines *machine.Registry
+}
+
+// loadExample reads a site, in which there may be nothing to complain about, and serves it.
+func loadExample(t *testing.T, dir string) *example {
+	t.Helper()
 	loaded, err := site.Load(dir)
 	if err != nil {
 		t.Fatalf("the site is refused:\n%v", err)
@@ -43,18 +79,47 @@ func tryExample(t *testing.T, dir string) {
 	for _, warning := range loaded.Warnings {
 		t.Errorf("warning: %v", warning)
 	}
-	readme := readText(t, filepath.Join(dir, "README.md"))
-	planner := planExample(t, loaded)
-	for _, group := range loaded.Groups {
-		if !strings.Contains(readme, group.Value.ID) && !strings.Contains(readme, "*.yaml") {
-			t.Errorf("README.md does not mention the group %s", group.Value.ID)
-		}
-		askAs(t, planner, &group.Value)
+	e := &example{name: filepath.Base(dir), machines: machine.NewRegistry(0)}
+	e.planner = planExample(t, loaded, e.machines)
+	for i := range loaded.Groups {
+		e.groups = append(e.groups, &loaded.Groups[i].Value)
 	}
+	return e
+}
+
+// asker is a machine that belongs to a group, as the options of "matchd render" describe it.
+func (e *example) asker(group *groups.Group) (ask boot.Ask, options string) {
+	labels := groups.Labels{"mac": "52:54:00:0a:0b:0c", "uuid": "5a1e7d0c-0000-4000-8000-00000a0b0c00", "serial": "S1", "product": "P1", "arch": "x86_64"}
+	known := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(group.Selector)) {
+		if labels[key] = group.Selector[key]; key == "platform" { // only the server knows that
+			known[key] = group.Selector[key]
+			delete(labels, key)
+		}
+	}
+	mac, err := machine.ParseMAC(labels["mac"])
+	if err != nil {
+		panic(err) // the group's selector has been read already
+	}
+	labels["mac"] = mac.Hyphens()
+	e.machines.Pin(machine.Machine{MAC: mac, Labels: known})
+
+	options = "--mac " + mac.String() + " --uuid " + labels["uuid"]
+	query := url.Values{}
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		if query.Set(key, labels[key]); key != "mac" && key != "uuid" {
+			options += " --label '" + key + "=" + labels[key] + "'"
+		}
+	}
+	if platform := known["platform"]; platform != "" {
+		options += " --label platform=" + platform
+	}
+	ask = boot.Ask{Labels: labels, RawQuery: query.Encode(), BaseURL: "http://192.0.2.1:8080", Peer: netip.MustParseAddrPort("10.0.0.7:4711")}
+	return ask, options
 }
 
 // planExample returns a planner that serves the site.
-func planExample(t *testing.T, loaded *site.Site) *boot.Planner {
+func planExample(t *testing.T, loaded *site.Site, machines *machine.Registry) *boot.Planner {
 	t.Helper()
 	store, err := boltstore.Open(filepath.Join(t.TempDir(), "config.db"), boltstore.Options{})
 	if err != nil {
@@ -81,24 +146,22 @@ func planExample(t *testing.T, loaded *site.Site) *boot.Planner {
 	for _, problem := range snapshot.Problems {
 		t.Error(problem)
 	}
-	return boot.NewPlanner(boot.Options{Catalog: served, Machines: machine.NewRegistry(0), HTTPPort: 8080})
+	return boot.NewPlanner(boot.Options{Catalog: served, Machines: machines, HTTPPort: 8080})
 }
 
-// askAs plays a machine that the group selects.
-func askAs(t *testing.T, planner *boot.Planner, group *groups.Group) {
+// askAs plays a machine that the group selects. Systems that run from their disk or in a cloud may have a config without a kernel.
+func (e *example) askAs(t *testing.T, group *groups.Group) {
 	t.Helper()
-	labels := groups.Labels{"mac": "52:54:00:0a:0b:0c", "uuid": "5a1e7d0c-0000-4000-8000-00000a0b0c00", "serial": "S1", "product": "P1", "arch": "x86_64"}
-	for key, value := range group.Selector {
-		labels[key] = value
-	}
-	ask := boot.Ask{Labels: labels, BaseURL: "http://10.0.0.2:8080", Peer: netip.MustParseAddrPort("10.0.0.7:4711")}
-	plan, err := planner.Plan(t.Context(), ask)
+	ask, _ := e.asker(group)
+	plan, err := e.planner.Plan(t.Context(), ask)
 	switch {
-	case err != nil && labels["os"] != "installed": // an installed system asks for its config only
+	case err != nil:
 		t.Errorf("group %s: no plan: %v", group.ID, err)
-	case err == nil && plan.Group.ID != group.ID:
-		t.Errorf("group %s: a machine that it selects gets group %s", group.ID, plan.Group.ID)
-	case err == nil:
+	case plan.Group == nil || plan.Group.ID != group.ID:
+		t.Errorf("group %s: a machine that it selects does not get it: %s", group.ID, plan.Reason)
+	case plan.Do != boot.Run && onMetal(group) && group.Selector["os"] != "installed":
+		t.Errorf("group %s: a machine that it selects loads nothing", group.ID)
+	default:
 		for language, script := range map[string][]byte{"iPXE": plan.IPXE(), "GRUB": plan.GRUB()} {
 			checkText(t, group.ID+": "+language, script)
 			if language == "GRUB" && strings.Contains(string(script), ":uristring}") {
@@ -106,7 +169,11 @@ func askAs(t *testing.T, planner *boot.Planner, group *groups.Group) {
 			}
 		}
 	}
-	askDocuments(t, planner, group, ask)
+	askDocuments(t, e.planner, group, ask)
+}
+
+func onMetal(group *groups.Group) bool {
+	return group.Selector["platform"] == "" || group.Selector["platform"] == profiles.Metal
 }
 
 func askDocuments(t *testing.T, planner *boot.Planner, group *groups.Group, ask boot.Ask) {
