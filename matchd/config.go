@@ -24,6 +24,7 @@ const DefaultConfigFile = "/etc/matchd/matchd.yaml"
 // explains every key. The zero value is not usable, start from [DefaultConfig].
 type Config struct {
 	Site             string            `yaml:"site"`
+	Overlaps         string            `yaml:"overlaps"`
 	StateDir         string            `yaml:"state_dir"`
 	BootHTTP         string            `yaml:"boot_http"`
 	Admin            string            `yaml:"admin"`
@@ -64,6 +65,12 @@ const (
 	ModeProxy  = "proxy"  // never gives an address
 	ModeServer = "server" // gives addresses out of the subnets' pools
 	ModeOff    = "off"
+)
+
+// What becomes of a config in which two documents set the contents of one file and neither says that it overwrites.
+const (
+	OverlapsWarn  = "warn"  // the later document wins, with a warning
+	OverlapsError = "error" // it is refused
 )
 
 // InterfaceConfig is one network interface that DHCP listens on. As text it is "eth0=proxy".
@@ -144,6 +151,7 @@ func (c *InterfaceConfig) UnmarshalText(text []byte) error {
 // DefaultConfig returns what the daemon does when it is told nothing.
 func DefaultConfig() Config {
 	return Config{
+		Overlaps:         OverlapsWarn,
 		StateDir:         "/var/lib/matchd",
 		BootHTTP:         ":8080",
 		Admin:            "127.0.0.1:8082",
@@ -183,6 +191,7 @@ func (c *Config) Validate() error {
 		}
 		bad(key, "%q is none of %s", value, strings.Join(allowed, ", "))
 	}
+	oneOf("overlaps", c.Overlaps, OverlapsWarn, OverlapsError)
 	oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log_format", c.LogFormat, "text", "json")
 	oneOf("unmatched", string(c.Unmatched), string(boot.UnmatchedLocal), string(boot.UnmatchedIgnore), string(boot.UnmatchedHold))

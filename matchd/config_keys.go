@@ -18,6 +18,7 @@ type Key struct {
 // keys lists every setting, in the order of the configuration file.
 var keys = [...]Key{
 	{"site", "directory that holds groups, profiles and templates; without it only what the store holds is served"},
+	{"overlaps", "what becomes of a config in which two documents set one file's contents and neither says overwrite: warn or error"},
 	{"state_dir", "directory for leases, events and the last accepted site"},
 	{"boot_http", "address that machines' HTTP is served on"},
 	{"admin", "address for health, metrics, timelines and backups; keep it on loopback or behind a firewall"},

@@ -43,7 +43,7 @@ func (s *Server) followSite(ctx context.Context) error {
 	if s.cfg.Site == "" {
 		return nil
 	}
-	return site.Watch(ctx, s.cfg.Site, site.WatchOptions{Logger: s.log}, func(loaded *site.Site, err error) error {
+	return site.Watch(ctx, s.cfg.Site, site.WatchOptions{Logger: s.log, RefuseOverlaps: s.cfg.Overlaps == OverlapsError}, func(loaded *site.Site, err error) error {
 		s.first.set(loaded, err)
 		if err != nil {
 			s.tellSite("refused", err)

@@ -144,7 +144,9 @@ func (s *Server) examine(ctx context.Context) error {
 
 // Examine looks for what would stop a boot with this configuration on this host, without serving.
 func Examine(ctx context.Context, cfg Config, built time.Time) []doctor.Finding {
-	load := func() (*site.Site, error) { return site.Load(cfg.Site) }
+	load := func() (*site.Site, error) {
+		return site.Read(context.Background(), cfg.Site, site.ReadOptions{RefuseOverlaps: cfg.Overlaps == OverlapsError})
+	}
 	options := assets.LoaderOptions{Overrides: cfg.Loaders}
 	if cfg.LoadersDir != "" {
 		options.Dirs = []string{cfg.LoadersDir}

@@ -165,8 +165,8 @@ func (o *OptionsConfig) translate() (dhcp.Settings, error) {
 	return settings, nil
 }
 
-// overrides returns what is set for single machines, and pins those machines in the registry.
-func (c *Config) overrides(registry *machine.Registry) map[machine.MAC]boot.Override {
+// Overrides returns what is set for single machines, and pins those machines in the registry with their labels.
+func (c *Config) Overrides(registry *machine.Registry) map[machine.MAC]boot.Override {
 	overrides := make(map[machine.MAC]boot.Override, len(c.Machines))
 	for _, m := range c.Machines {
 		mac, err := machine.ParseMAC(m.MAC)

@@ -169,7 +169,7 @@ func (s *Server) buildCore(ctx context.Context) error {
 		return fmt.Errorf("opening the timeline: %w", err)
 	}
 	s.siteMetrics = newSiteMetrics(s.metrics)
-	s.catalog = catalog.New(s.stores["config"], catalog.Options{Logger: s.log, Registry: s.metrics})
+	s.catalog = catalog.New(s.stores["config"], catalog.Options{Logger: s.log, Registry: s.metrics, RefuseOverlaps: s.cfg.Overlaps == OverlapsError})
 	_, subnets, err := s.cfg.dhcpSubnets()
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (s *Server) buildEdges(context.Context) error {
 	loops := boot.NewLoops(s.events, nil)
 	s.planner = boot.NewPlanner(boot.Options{
 		Catalog: s.catalog, Machines: s.machines, Loaders: s.loaders, Loops: loops,
-		Unmatched: s.cfg.Unmatched, Exit: s.cfg.ExitMethod, Overrides: s.cfg.overrides(s.machines),
+		Unmatched: s.cfg.Unmatched, Exit: s.cfg.ExitMethod, Overrides: s.cfg.Overrides(s.machines),
 		Advertise: s.cfg.Advertise, HTTPPort: httpPort(s.bootListener.Addr()),
 	})
 	roles := bootfile.NewRoles()

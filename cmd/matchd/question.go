@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/matchd/matchd/groups"
+	"github.com/matchd/matchd/matchd"
 	"github.com/matchd/matchd/matchd/boot"
 	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/machine"
@@ -19,17 +22,37 @@ import (
 
 // question is what "render" and "explain" ask of a site: one machine's place in it.
 type question struct {
-	site, mac, uuid, baseURL string
-	labels                   []string
+	config, site, mac, uuid, baseURL string
+	labels                           []string
 }
 
 // flags adds the question's flags to a command.
 func (q *question) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&q.site, "site", ".", "the site directory")
+	configFlag(cmd, &q.config)
+	cmd.Flags().StringVar(&q.site, "site", "", "the site directory (default that of the configuration, or the current directory)")
 	cmd.Flags().StringVar(&q.mac, "mac", "", "hardware address of the machine, in any notation")
 	cmd.Flags().StringVar(&q.uuid, "uuid", "", "UUID of the machine")
 	cmd.Flags().StringArrayVar(&q.labels, "label", nil, "label `NAME=VALUE` that the machine tells (or, as platform=aws, that the server knows); may be given again")
 	cmd.Flags().StringVar(&q.baseURL, "base-url", "http://192.0.2.1:8080", "how the machine reaches the server")
+}
+
+// configFlag adds a flag for the daemon's configuration to a command that works without one. The daemon's own file is not read unasked, so that
+// a site under version control gives the same answers everywhere.
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "", "configuration file whose machines, overlaps, … apply (default none; variable MATCHD_CONFIG)")
+}
+
+// readConfig returns the configuration of a command with [configFlag], the defaults if there is none.
+func readConfig(file string) (matchd.Config, error) {
+	if file = cmp.Or(file, os.Getenv("MATCHD_CONFIG")); file == "" {
+		return matchd.DefaultConfig(), nil
+	}
+	return matchd.LoadConfig(matchd.Sources{File: file, Env: os.LookupEnv})
+}
+
+// readOptions is how a configuration wants a site to be read.
+func readOptions(cfg *matchd.Config) site.ReadOptions {
+	return site.ReadOptions{RefuseOverlaps: cfg.Overlaps == matchd.OverlapsError}
 }
 
 // answer is a site with the machine that is asked about.
@@ -49,7 +72,11 @@ func (q *question) load(ctx context.Context) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := site.Read(ctx, q.site, site.ReadOptions{})
+	cfg, err := readConfig(q.config)
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := site.Read(ctx, cmp.Or(q.site, cfg.Site, "."), readOptions(&cfg))
 	var problems *site.Problems
 	if errors.As(err, &problems) {
 		return nil, fmt.Errorf("the site has problems:\n%w", err)
@@ -59,13 +86,23 @@ func (q *question) load(ctx context.Context) (*answer, error) {
 	}
 	labels, _ := groups.LabelsFromQuery(query)
 	machines := machine.NewRegistry(0)
+	overrides := cfg.Overrides(machines)
 	if known.MAC != "" {
+		configured, _ := machines.ByMAC(known.MAC)
+		for name, value := range configured.Labels {
+			if _, given := known.Labels[name]; !given {
+				known.Labels[name] = value
+			}
+		}
 		machines.Pin(known)
 	}
-	a := &answer{snapshot: catalog.NewSnapshot(loaded.Objects()), labels: known.Merge(labels)}
+	snapshot := catalog.NewSnapshot(loaded.Objects(), catalog.Options{RefuseOverlaps: cfg.Overlaps == matchd.OverlapsError})
+	a := &answer{snapshot: snapshot, labels: known.Merge(labels)}
 	a.ask = boot.Ask{Labels: labels, RawQuery: query.Encode(), BaseURL: strings.TrimSuffix(q.baseURL, "/")}
 	// Nobody knows here whether the server has HTTPS; the plan of a profile that needs it is shown as if it had.
-	a.planner = boot.NewPlanner(boot.Options{Catalog: a, Machines: machines, Pointing: &boot.Pointing{}})
+	a.planner = boot.NewPlanner(boot.Options{
+		Catalog: a, Machines: machines, Unmatched: cfg.Unmatched, Exit: cfg.ExitMethod, Overrides: overrides, Pointing: &boot.Pointing{},
+	})
 	return a, nil
 }
 

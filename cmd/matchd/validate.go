@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,22 +13,46 @@ import (
 )
 
 func validateCommand() *cobra.Command {
-	var output string
+	var output, config string
 	var strict bool
 	cmd := &cobra.Command{
 		Use:   "validate DIR",
 		Short: "check a site directory and report every problem",
 		Long: `Reads a site directory as "matchd serve --site DIR" would, renders every document with the metadata of every group that uses it, and
 reports every problem with its file, line, column and groups, not only the first. Warnings are printed and fail only with --strict:
-a file whose contents another document replaces unasked, a group that no machine gets, what is wrong only for some machines' labels.
+a file whose contents another document replaces unasked, a group that no machine gets, what is wrong only for some machines' labels. With
+--config, what the daemon's configuration makes of overlaps applies.
 
 Exit status: 0 the site can be served, 1 it cannot.`,
 		Example: "  matchd validate /srv/site\n  matchd validate -o json . | jq '.problems[].file'",
 		Args:    arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return validate(cmd, args[0], output, strict)
+			if err := checkOutput("validate", output); err != nil {
+				return err
+			}
+			cfg, err := readConfig(config)
+			if err != nil {
+				return err
+			}
+			options := readOptions(&cfg)
+			options.Progress = progress(cmd.ErrOrStderr())
+			result, err := examine(cmd.Context(), args[0], options)
+			if err != nil {
+				return err
+			}
+			if strict {
+				result.refuseWarnings()
+			}
+			if err := writeValidation(cmd.OutOrStdout(), result, output); err != nil {
+				return err
+			}
+			if !result.OK {
+				return errProblem
+			}
+			return nil
 		},
 	}
+	configFlag(cmd, &config)
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	cmd.Flags().BoolVar(&strict, "strict", false, "take warnings for problems")
 	return cmd
@@ -42,36 +67,32 @@ type validation struct {
 	Omitted  int            `json:"omitted,omitempty"` // problems beyond those listed
 }
 
-func validate(cmd *cobra.Command, dir, output string, strict bool) error {
-	if err := checkOutput("validate", output); err != nil {
-		return err
-	}
-	result := validation{Problems: []site.Problem{}, Warnings: []site.Problem{}}
-	loaded, err := site.Read(cmd.Context(), dir, site.ReadOptions{Progress: progress(cmd.ErrOrStderr())})
+// examine reads a site; an error is one of reading, not of the site.
+func examine(ctx context.Context, dir string, options site.ReadOptions) (*validation, error) {
+	result := &validation{Problems: []site.Problem{}, Warnings: []site.Problem{}}
+	loaded, err := site.Read(ctx, dir, options)
 	var problems *site.Problems
 	switch {
 	case errors.As(err, &problems):
 		result.Problems, result.Omitted = problems.Problems, problems.Omitted
 		result.Warnings = append(result.Warnings, problems.Warnings...)
 	case err != nil:
-		return err
+		return nil, err
 	default:
 		result.OK, result.Summary = true, loaded.Summary()
 		result.Warnings = append(result.Warnings, loaded.Warnings...)
 	}
-	if strict && len(result.Warnings) > 0 {
-		result.OK, result.Problems, result.Warnings = false, append(result.Problems, result.Warnings...), []site.Problem{}
-	}
-	if err := writeValidation(cmd.OutOrStdout(), result, output); err != nil {
-		return err
-	}
-	if !result.OK {
-		return errProblem
-	}
-	return nil
+	return result, nil
 }
 
-func writeValidation(out io.Writer, result validation, output string) error {
+// refuseWarnings takes warnings for problems.
+func (v *validation) refuseWarnings() {
+	if len(v.Warnings) > 0 {
+		v.OK, v.Problems, v.Warnings = false, append(v.Problems, v.Warnings...), []site.Problem{}
+	}
+}
+
+func writeValidation(out io.Writer, result *validation, output string) error {
 	if output == "json" {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")

@@ -30,6 +30,8 @@ const retryDelay = time.Second
 type Options struct {
 	Logger   *slog.Logger          // nil: slog.Default
 	Registry prometheus.Registerer // nil: not counted anywhere
+
+	RefuseOverlaps bool // configs in which two documents set one file's contents, unasked, are refused
 }
 
 // Catalog follows a store. Its methods are safe for concurrent use.
@@ -37,6 +39,7 @@ type Catalog struct {
 	store   store.Store
 	log     *slog.Logger
 	metrics *metrics
+	strict  bool // Options.RefuseOverlaps
 	current atomic.Pointer[Snapshot]
 
 	mu      sync.Mutex
@@ -48,7 +51,7 @@ func New(s store.Store, options Options) *Catalog {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
-	return &Catalog{store: s, log: options.Logger, metrics: newMetrics(options.Registry), swapped: make(chan struct{})}
+	return &Catalog{store: s, log: options.Logger, metrics: newMetrics(options.Registry), strict: options.RefuseOverlaps, swapped: make(chan struct{})}
 }
 
 // Current returns the snapshot to answer from. It is nil until something has been loaded, and while the store is at revision zero:
@@ -150,7 +153,7 @@ func (c *Catalog) swap(content *content, revision store.Revision) {
 	}
 	start := time.Now()
 	snapshot := content.snapshot(revision)
-	snapshot.metrics = c.metrics
+	snapshot.metrics, snapshot.refuseOverlaps = c.metrics, c.strict
 	previous := c.current.Swap(snapshot)
 	c.mu.Lock()
 	close(c.swapped)

@@ -10,8 +10,8 @@ import (
 )
 
 // NewSnapshot returns a snapshot of objects that are in no store, to ask what machines would get. Its revision is 0. An object that cannot be used
-// is left out and listed among the problems.
-func NewSnapshot(objects Objects) *Snapshot {
+// is left out and listed among the problems. Of options only RefuseOverlaps matters.
+func NewSnapshot(objects Objects, options Options) *Snapshot {
 	c := newContent()
 	for _, group := range objects.Groups {
 		key := groupPrefix + group.Value.ID
@@ -32,7 +32,9 @@ func NewSnapshot(objects Objects) *Snapshot {
 			c.documents[key] = document
 		}
 	}
-	return c.snapshot(0)
+	snapshot := c.snapshot(0)
+	snapshot.refuseOverlaps = options.RefuseOverlaps
+	return snapshot
 }
 
 // own notes whose an object is, and reports whether it can be used.

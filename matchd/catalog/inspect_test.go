@@ -19,7 +19,7 @@ func TestNewSnapshot(t *testing.T) {
 	objects.Templates = append(objects.Templates, catalog.Owned[profiles.Template]{
 		Value: profiles.Template{Kind: profiles.Generic, Name: "bad", Content: []byte("{{")}, File: "generic/bad",
 	})
-	snapshot := catalog.NewSnapshot(objects)
+	snapshot := catalog.NewSnapshot(objects, catalog.Options{})
 	if len(snapshot.Problems) != 2 {
 		t.Errorf("%d problems, want 2: %v", len(snapshot.Problems), snapshot.Problems)
 	}
@@ -48,7 +48,7 @@ func TestNewSnapshot(t *testing.T) {
 func TestInspectingWhatCannotBeRendered(t *testing.T) {
 	objects := site()
 	objects.Groups = append(objects.Groups, group("nameless", "worker", groups.Selector{"mac": "52:54:00:00:00:04"}, nil))
-	snapshot := catalog.NewSnapshot(objects)
+	snapshot := catalog.NewSnapshot(objects, catalog.Options{})
 	selection, err := snapshot.Match(labels("52:54:00:00:00:04"))
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,8 @@ type Snapshot struct {
 	files     map[string]string           // by key
 	cache     *cache
 	metrics   *metrics
+
+	refuseOverlaps bool // as in Options
 }
 
 // Selection is what a machine's labels lead to.
@@ -105,7 +107,9 @@ func (s *Snapshot) composition(selection Selection, platform string) (render.Com
 	if err != nil {
 		return render.Composition{}, err
 	}
-	composition := render.Composition{Base: base, Version: selection.Profile.IgnitionVersion, AllowUnhashed: selection.Profile.AllowUnhashedSources}
+	composition := render.Composition{
+		Base: base, Version: selection.Profile.IgnitionVersion, AllowUnhashed: selection.Profile.AllowUnhashedSources, RefuseOverlaps: s.refuseOverlaps,
+	}
 	for _, name := range selection.Profile.Composition(platform, selection.Group.Snippets) {
 		snippet, err := s.document(profiles.Ignition, selection, name)
 		if err != nil {

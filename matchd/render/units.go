@@ -18,8 +18,10 @@ type unitProblem struct {
 const maxUnitProblems = 5
 
 // checkUnit reads the text of a unit or of a drop-in for the unit of that name, by the rules of systemd.syntax(7). systemd itself logs what
-// it cannot read, ignores the line and goes on with half a unit. Ignition reads units by go-systemd's parser, which skips all that stands
-// before the first section and knows no section by name.
+// it cannot read, ignores the line and goes on with half a unit.
+//
+// Ignition has go-systemd parse every unit as well, and what that refuses is refused. It cannot take this function's place: it gives no position,
+// skips all that stands before the first section, takes keys without a name and knows no section by name.
 func checkUnit(name, text string) []unitProblem {
 	u := unitReader{allowed: sectionsOf(name)}
 	for k, line := range strings.Split(text, "\n") {
