@@ -219,10 +219,13 @@ func (n *network) disownLocked(s *slot) {
 }
 
 // freeLocked finds an idle dynamic address: one that was never used, else one that nobody comes back to, else the one
-// whose client is gone for longest. It returns nil if there is none.
-func (n *network) freeLocked() *slot {
+// whose client is gone for longest. The address stays free until it has a slot that is filed otherwise.
+func (n *network) freeLocked() (a ip4, found bool) {
 	for n.at < len(n.spans) {
 		a := n.next
+		if n.slots[a] == nil && n.reservedAddr[a] == nil {
+			return a, true
+		}
 		if a == n.spans[n.at].last {
 			n.at++
 			if n.at < len(n.spans) {
@@ -231,21 +234,21 @@ func (n *network) freeLocked() *slot {
 		} else {
 			n.next++
 		}
-		if n.slots[a] == nil && n.reservedAddr[a] == nil {
-			return n.slotLocked(a)
-		}
 	}
 	for _, l := range [...]*list.List{n.clean, n.used} {
 		if front := l.Front(); front != nil {
-			return front.Value.(*slot)
+			return front.Value.(*slot).address, true
 		}
 	}
-	return nil
+	return 0, false
 }
 
-// availableLocked tells why the client cannot have the address now, nil if it can. The error is of kind Conflict.
+// availableLocked tells why the client cannot have the address now, nil if it can, as everybody can have one that was never touched, whose slot is
+// nil. The error is of kind Conflict.
 func (n *network) availableLocked(s *slot, client string, now time.Time) error {
 	switch {
+	case s == nil:
+		return nil
 	case s.offeredTo != "" && s.offeredTo != client && now.Before(s.offeredUntil):
 		return fault.New(fault.Conflict, "%v is offered to another client (%s)", s.address.addr(), s.offeredTo)
 	case now.Before(s.declinedUntil):

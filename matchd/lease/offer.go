@@ -68,10 +68,11 @@ func (p *Pool) choose(n *network, r *Request, client string, first bool) (choice
 	n.expireLocked(now)
 	s, fresh := n.replacedLocked(r, client, now), true
 	if s == nil || !first {
-		var err error
-		if s, fresh, err = n.selectLocked(r, client, now); err != nil {
+		a, isFresh, err := n.selectLocked(r, client, now)
+		if err != nil {
 			return choice{}, err
 		}
+		s, fresh = n.slotLocked(a), isFresh
 	}
 	if s.busy != nil {
 		return choice{busy: s.busy}, nil
@@ -91,32 +92,33 @@ func (p *Pool) choose(n *network, r *Request, client string, first bool) (choice
 	return c, nil
 }
 
-// selectLocked picks the slot for an offer; fresh says that it is not known to be free of strangers.
-func (n *network) selectLocked(r *Request, client string, now time.Time) (s *slot, fresh bool, err error) {
+// selectLocked picks the address for an offer, and changes nothing; fresh says that it is not known to be free of strangers.
+func (n *network) selectLocked(r *Request, client string, now time.Time) (a ip4, fresh bool, err error) {
 	if res := n.reservation(r); res != nil {
-		s := n.slotLocked(number(res.Address))
-		if n.availableLocked(s, client, now) == nil {
-			return s, false, nil
+		a := number(res.Address)
+		if n.availableLocked(n.slots[a], client, now) == nil {
+			return a, false, nil
 		}
 	}
 	if s := n.offers[client]; s != nil {
-		return s, false, nil
+		return s.address, false, nil
 	}
 	if s := n.clients[client]; s != nil && s.dynamic && n.availableLocked(s, client, now) == nil {
-		return s, true, nil
+		return s.address, true, nil
 	}
-	if a := r.Address; a.Is4() && n.contains(a) && n.isDynamic(number(a)) {
-		if s := n.slotLocked(number(a)); s.busy == nil && n.availableLocked(s, client, now) == nil {
-			return s, true, nil
+	if asked := r.Address; asked.Is4() && n.contains(asked) && n.isDynamic(number(asked)) {
+		s := n.slots[number(asked)]
+		if (s == nil || s.busy == nil) && n.availableLocked(s, client, now) == nil {
+			return number(asked), true, nil
 		}
 	}
-	if s := n.freeLocked(); s != nil {
-		return s, true, nil
+	if a, found := n.freeLocked(); found {
+		return a, true, nil
 	}
 	if n.size == 0 {
-		return nil, false, silence("%v has no pool, and no reservation for this client", n.subnet.Prefix)
+		return 0, false, silence("%v has no pool, and no reservation for this client", n.subnet.Prefix)
 	}
-	return nil, false, fault.New(fault.Unavailable, "all %d addresses of %v are taken", n.size, n.subnet.Prefix)
+	return 0, false, fault.New(fault.Unavailable, "all %d addresses of %v are taken", n.size, n.subnet.Prefix)
 }
 
 // replacedLocked returns the slot of the client's switch port if another client at the same port has it: a replaced machine must not
@@ -126,8 +128,8 @@ func (n *network) replacedLocked(r *Request, client string, now time.Time) *slot
 	if res == nil || len(res.CircuitID) == 0 {
 		return nil
 	}
-	s := n.slotLocked(number(res.Address))
-	if s.busy != nil || s.owner == client || s.offeredTo != "" || !s.lease.Live(now) {
+	s := n.slots[number(res.Address)]
+	if s == nil || s.busy != nil || s.owner == client || s.offeredTo != "" || !s.lease.Live(now) {
 		return nil
 	}
 	return s
