@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 
+	canonical "github.com/clarketm/json" // leaves empty structs out, as Butane does
 	"github.com/coreos/ignition/v2/config/merge"
 
 	"github.com/matchd/matchd/matchd/fault"
@@ -143,8 +144,16 @@ func (c Composition) fold(r *reporter, parts []*part) (merged *part) {
 		r.add(0, 0, "merging: %v", err)
 		return nil
 	}
-	out, entries, err := target.write(config)
-	r.addEntries(entries, false)
+	// Documents that differ from ones that were validated together in the contents of files only are valid together, too.
+	shape := shapeOf(target, parts)
+	if !c.Base.sound.has(shape) {
+		entries := target.validate(config)
+		r.addEntries(entries, false)
+		if len(entries.Entries) == 0 {
+			c.Base.sound.add(shape)
+		}
+	}
+	out, err := canonical.Marshal(config)
 	if err != nil {
 		r.add(0, 0, "writing what was merged: %v", err)
 	}

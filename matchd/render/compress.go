@@ -19,7 +19,7 @@ const (
 // packer compresses the contents of files as Butane does, to the byte. Butane makes a compressor anew for every file, which takes 1.2 MB and more
 // than half of the time of a translation; and what is the same for every machine need not be compressed for each. It is safe for concurrent use.
 type packer struct {
-	mu    sync.Mutex // not held while something is compressed
+	mu    sync.Mutex         // not held while something is compressed
 	known map[string]*packed // by data URL
 	bytes int
 }

@@ -31,6 +31,7 @@ type Document struct {
 	source  string
 	program *program // nil: sent as it is
 	packer  packer
+	sound   shapes // of compositions with the document as base
 
 	once  sync.Once // renders a document that reads no data
 	fixed *result

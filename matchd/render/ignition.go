@@ -1,6 +1,7 @@
 package render
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,8 +32,8 @@ type spec struct {
 	read func(p *part) (any, error)
 	// merge lays child over parent, both as read gave them and left as they are, and tells where each field of the result came from.
 	merge func(parent, child any) (any, merge.Transcript)
-	// write validates what merge gave, which nobody else does, and writes it canonically.
-	write func(config any) ([]byte, report.Report, error)
+	// validate looks at what merge gave, which nobody else does.
+	validate func(config any) report.Report
 }
 
 func specOf[C any](version string, parse, parseCompatible func([]byte) (C, report.Report, error)) spec {
@@ -55,13 +56,16 @@ func specOf[C any](version string, parse, parseCompatible func([]byte) (C, repor
 			config, _, err := parseCompatible(p.json)
 			return config, err
 		},
-		merge: merge.MergeStructTranscribe,
-		write: func(config any) ([]byte, report.Report, error) {
-			entries := validate.ValidateWithContext(config, nil)
-			out, err := canonical.Marshal(config)
-			return out, entries, err
-		},
+		merge:    merge.MergeStructTranscribe,
+		validate: func(config any) report.Report { return validate.ValidateWithContext(config, nil) },
 	}
+}
+
+// write validates a config, which nobody has done before, and writes it canonically.
+func (s spec) write(config any) ([]byte, report.Report, error) {
+	entries := s.validate(config)
+	out, err := canonical.Marshal(config)
+	return out, entries, err
 }
 
 // specs returns every stable version, oldest first. There is no way back: a config can be translated up only.
@@ -97,6 +101,9 @@ type part struct {
 
 	mu    sync.Mutex
 	typed map[string]any // by version of the specification: what its read makes of json; never changed
+
+	shapeOnce sync.Once
+	shape     [sha256.Size]byte // see shapeOf
 }
 
 // as returns the part as a config of the given specification.

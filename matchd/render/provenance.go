@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	canonical "github.com/clarketm/json"
 	"github.com/coreos/ignition/v2/config/merge"
 	"github.com/coreos/vcontext/path"
 
@@ -44,7 +45,7 @@ func (c Composition) Provenance(ctx context.Context, data map[string]any) ([]Sou
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "merging %s: %w", c.title(), err)
 	}
-	out, _, err := target.write(merged)
+	out, err := canonical.Marshal(merged)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "writing what was merged: %w", err)
 	}
