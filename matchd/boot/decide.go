@@ -63,7 +63,7 @@ func (p *Planner) peek(m machine.Machine, decision *Decision) provisional {
 		decision.Group, decision.Profile = selection.Group.ID, selection.Profile.ID
 		return provisional{profile: selection.Profile, why: fmt.Sprintf("group %q, profile %q so far", selection.Group.ID, selection.Profile.ID)}
 	}
-	if fault.Is(err, fault.NotFound) && !possible(snapshot.Groups, labels) {
+	if fault.Is(err, fault.NotFound) && !p.possible(snapshot, labels) {
 		return provisional{impossible: true, why: snapshot.Groups.Explain(labels).String()}
 	}
 	return provisional{why: "its group shows when it has told all its facts"}

@@ -39,6 +39,9 @@ var ipxeVariable = regexp.MustCompile(`\$\{([^}]*)\}`)
 
 // GRUB writes the plan as a GRUB 2 configuration.
 func (p *Plan) GRUB() []byte {
+	if p.matchbox {
+		return matchboxGRUB(p.Profile.Boot)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "echo %s\n", grubQuote("matchd: "+p.Reason))
 	switch p.Do {

@@ -82,6 +82,9 @@ goto ask
 
 // IPXE writes the plan as an iPXE script.
 func (p *Plan) IPXE() []byte {
+	if p.matchbox {
+		return matchboxIPXE(p.Profile.Boot)
+	}
 	var b strings.Builder
 	b.WriteString("#!ipxe\n")
 	switch p.Do {

@@ -46,6 +46,8 @@ type Plan struct {
 	Args    []string // kernel arguments; iPXE variables are still in place
 	BaseURL string   // how the machine reaches us
 	Query   string   // to ask for this plan again
+
+	matchbox bool // written as matchbox does, to the byte
 }
 
 // Initrd is one initial RAM disk image under the name that the kernel finds it by (UEFI; initrd= on the command line).
@@ -56,13 +58,18 @@ type Initrd struct {
 	named bool // by its author
 }
 
+// reason says for people what led to a profile.
+func reason(group *groups.Group, profile *profiles.Profile) string {
+	return fmt.Sprintf("group %q gives profile %q", group.ID, profile.ID)
+}
+
 // newPlan resolves a profile for one machine. A profile that boots nothing is for installed machines, which boot from their disks: matchbox's
 // "kernel" line without a kernel has that effect. One that has initrds or arguments but no kernel was meant otherwise, which is Invalid.
 func newPlan(ask Ask, labels groups.Labels, group *groups.Group, profile *profiles.Profile) (Plan, error) {
 	plan := Plan{
 		Labels: labels, Group: group, Profile: profile,
 		Kernel: profile.Boot.Kernel, BaseURL: ask.BaseURL, Query: ask.RawQuery,
-		Reason: fmt.Sprintf("group %q gives profile %q", group.ID, profile.ID),
+		Reason: reason(group, profile),
 	}
 	switch {
 	case plan.Kernel == "" && len(profile.Boot.Initrd)+len(profile.Boot.Args) == 0:

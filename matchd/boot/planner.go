@@ -54,9 +54,11 @@ type Options struct {
 	Unmatched Unmatched
 	Exit      ExitMethod
 	Overrides map[machine.MAC]Override
-	Advertise string    // host, or host and port, to tell machines; empty: the address that they reached
-	HTTPPort  uint16    // of the machines' HTTP
-	Pointing  *Pointing // nil: there is no HTTPS, and machines of profiles with config: pointer must wait
+	Advertise string        // host, or host and port, to tell machines; empty: the address that they reached
+	HTTPPort  uint16        // of the machines' HTTP
+	Pointing  *Pointing     // nil: there is no HTTPS, and machines of profiles with config: pointer must wait
+	Replaced  *Replacements // groups that may come back in a moment; nil: none
+	Matchbox  bool          // scripts, GRUB configs and labels are matchbox's
 }
 
 // Planner answers every question of a booting machine. It is safe for concurrent use and never waits.
@@ -95,7 +97,24 @@ func (p *Planner) BaseURL(server netip.Addr) string {
 // labels lays what the server knows of the asking machine over what the query claims.
 func (p *Planner) labels(ask Ask) groups.Labels {
 	m := p.asking(ask)
-	return m.Merge(ask.Labels)
+	return p.merge(m, ask.Labels)
+}
+
+// merge lays what the server knows of a machine over what its query claims.
+func (p *Planner) merge(known machine.Machine, query groups.Labels) groups.Labels {
+	if p.opt.Matchbox {
+		return matchboxLabels(known, query)
+	}
+	return known.Merge(query)
+}
+
+// match is [catalog.Snapshot.Match], but that a machine waits while its group is being replaced.
+func (p *Planner) match(snapshot *catalog.Snapshot, labels groups.Labels) (catalog.Selection, error) {
+	selection, err := snapshot.Match(labels)
+	if waiting := p.opt.Replaced.await(snapshot, labels, selection.Group); waiting != nil {
+		return catalog.Selection{}, waiting
+	}
+	return selection, err
 }
 
 // asking finds the machine by the query's MAC or UUID. Without either it is an unknown machine with the query's labels only: an
@@ -126,18 +145,26 @@ func (p *Planner) snapshot() (*catalog.Snapshot, error) {
 // It is NotFound for a machine that nobody wants and whose exit method is [HTTP404]. With that method the script does not ask again: iPXE
 // cannot tell a 404, which is final, from an answer that may come later.
 func (p *Planner) BootScript(_ context.Context, ask Ask, mac machine.MAC) ([]byte, error) {
+	if p.opt.Matchbox && mac == "" { // the machine's own, which our DHCP names, is another file
+		return []byte(matchboxBootScript), nil
+	}
 	final := p.exitMethod(mac) == HTTP404
 	if mac != "" && final {
 		known, _ := p.opt.Machines.ByMAC(mac)
 		known.MAC = mac
-		if snapshot := p.opt.Catalog.Current(); snapshot != nil && !possible(snapshot.Groups, known.Known()) {
+		if snapshot := p.opt.Catalog.Current(); snapshot != nil && !p.possible(snapshot, known.Known()) {
 			return nil, fault.Wrap(fault.NotFound, &catalog.NoMatch{Groups: snapshot.Groups, Labels: known.Known()})
 		}
 	}
 	return bootScript(ask.BaseURL, mac, p.opt.Unmatched != UnmatchedIgnore && !final), nil
 }
 
-// possible reports whether some group may match a machine of which these labels are known. Firmware tells its UUID in either byte order
+// possible reports whether some group may match a machine of which these labels are known, or may in a moment.
+func (p *Planner) possible(snapshot *catalog.Snapshot, known groups.Labels) bool {
+	return possible(snapshot.Groups, known) || p.opt.Replaced.possible(snapshot, known)
+}
+
+// possible reports whether some group of the index may match a machine of which these labels are known. Firmware tells its UUID in either byte order
 // (RFC 4578 section 2.3), and only its script shows which one groups go by.
 func possible(index *groups.Index, known groups.Labels) bool {
 	if index.Possible(known) {
@@ -160,7 +187,7 @@ func (p *Planner) Plan(_ context.Context, ask Ask) (*Plan, error) {
 		return nil, err
 	}
 	labels := p.labels(ask)
-	selection, err := snapshot.Match(labels)
+	selection, err := p.match(snapshot, labels)
 	if fault.Is(err, fault.NotFound) {
 		return p.unmatched(snapshot, ask, labels, err)
 	}
@@ -169,6 +196,9 @@ func (p *Planner) Plan(_ context.Context, ask Ask) (*Plan, error) {
 	}
 	if selection.Profile.Config == profiles.ConfigPointer && p.opt.Pointing == nil {
 		return nil, errNoHTTPS(selection.Profile)
+	}
+	if p.opt.Matchbox {
+		return matchboxPlan(ask, labels, selection.Group, selection.Profile), nil
 	}
 	plan, err := newPlan(ask, labels, selection.Group, selection.Profile)
 	if err != nil {

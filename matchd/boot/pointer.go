@@ -173,7 +173,7 @@ func (p *Planner) choose(ask Ask, known machine.Machine) (choice, error) {
 	if err != nil {
 		return choice{}, err
 	}
-	request := catalog.Request{Labels: ask.Labels, RawQuery: ask.RawQuery, BaseURL: ask.BaseURL, Machine: known.Merge(ask.Labels)}
-	selection, err := snapshot.Match(request.Machine)
+	request := catalog.Request{Labels: ask.Labels, RawQuery: ask.RawQuery, BaseURL: ask.BaseURL, Machine: p.merge(known, ask.Labels)}
+	selection, err := p.match(snapshot, request.Machine)
 	return choice{snapshot, known, selection, request}, err
 }

@@ -61,7 +61,7 @@ func pointed() Catalog {
 		Templates: []catalog.Owned[profiles.Template]{
 			document("live", "live"), document("installed", "{{.request.raw_query}} by {{.matchd.server.url}}"), document("wrong", "{{.nothing}}"),
 		},
-	})}
+	}, catalog.Options{})}
 }
 
 // pointer takes a pointer config apart.

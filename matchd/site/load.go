@@ -71,6 +71,7 @@ type reading struct {
 	failed   map[string]bool   // "profiles/web": the file is there, but could not be read
 	files    int
 	digest   hash.Hash
+	lenient  bool // see ReadLenient
 }
 
 func (l *loader) load(ctx context.Context, dir string) (*Site, error) {
@@ -235,10 +236,12 @@ func (r *reading) file(dir, name string) {
 	io.WriteString(r.digest, file) // a hash does not fail
 	r.digest.Write(binary.AppendUvarint(nil, uint64(len(data))))
 	r.digest.Write(data)
-	switch dir {
-	case groupsDir:
+	switch {
+	case r.lenient && !isTemplate:
+		r.lenientFile(dir, textFile{file, data})
+	case dir == groupsDir:
 		loadObject(r, &r.site.Groups, textFile{file, data}, func(g *groups.Group) (*string, func() error) { return &g.ID, g.Validate })
-	case profilesDir:
+	case dir == profilesDir:
 		loadObject(r, &r.site.Profiles, textFile{file, data}, func(p *profiles.Profile) (*string, func() error) { return &p.ID, p.Validate })
 	default:
 		r.template(profiles.Kind(dir), name, data)

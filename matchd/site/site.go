@@ -24,6 +24,8 @@ type Site struct {
 	Templates []Object[profiles.Template] // by kind and name
 	Warnings  []Problem                   // what is odd, but no reason to refuse the site
 
+	LeftOut []Problem // of files that a lenient reading could not use
+
 	digest [32]byte // of all that was read
 }
 

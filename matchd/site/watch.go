@@ -37,6 +37,9 @@ type WatchOptions struct {
 	Logger   *slog.Logger  // told when the file system cannot notify; default slog.Default
 
 	RefuseOverlaps bool // as in ReadOptions
+
+	// Read reads the site in place of [Read]; nil: that.
+	Read func(ctx context.Context, dir string) (*Site, error)
 }
 
 // progressEvery is how often a trial that takes long is told of.
@@ -214,7 +217,7 @@ func (w *watcher) load(ctx context.Context, events <-chan struct{}) bool {
 			w.refresh()
 		}
 		before := w.look()
-		site, err := w.loader.load(ctx, w.dir)
+		site, err := w.read(ctx)
 		if ctx.Err() != nil {
 			return false
 		}
@@ -231,6 +234,13 @@ func (w *watcher) load(ctx context.Context, events <-chan struct{}) bool {
 	w.options.Logger.Warn("the site keeps changing while it is read", "dir", w.dir)
 	w.stamp = [sha256.Size]byte{}
 	return true
+}
+
+func (w *watcher) read(ctx context.Context) (*Site, error) {
+	if w.options.Read != nil {
+		return w.options.Read(ctx, w.dir)
+	}
+	return w.loader.load(ctx, w.dir)
 }
 
 func (w *watcher) hand(site *Site, err error) {
