@@ -29,6 +29,10 @@ type Config struct {
 	BootHTTP         string            `yaml:"boot_http"`
 	Admin            string            `yaml:"admin"`
 	TFTP             string            `yaml:"tftp"`
+	MachineHTTPS     string            `yaml:"machine_https"`
+	MachineTLSCert   string            `yaml:"machine_tls_cert"`
+	MachineTLSKey    string            `yaml:"machine_tls_key"`
+	MachineTLSCA     string            `yaml:"machine_tls_ca"`
 	Advertise        string            `yaml:"advertise"`
 	LogLevel         string            `yaml:"log_level"`
 	LogFormat        string            `yaml:"log_format"`
@@ -156,6 +160,7 @@ func DefaultConfig() Config {
 		BootHTTP:         ":8080",
 		Admin:            "127.0.0.1:8082",
 		TFTP:             ":69",
+		MachineHTTPS:     ":8443",
 		LogLevel:         "info",
 		LogFormat:        "text",
 		Unmatched:        boot.UnmatchedLocal,
@@ -172,7 +177,7 @@ func (c *Config) Validate() error {
 	bad := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %w", key, fmt.Errorf(format, args...)))
 	}
-	for _, listener := range [...][2]string{{"boot_http", c.BootHTTP}, {"admin", c.Admin}, {"tftp", c.TFTP}} {
+	for _, listener := range [...][2]string{{"boot_http", c.BootHTTP}, {"admin", c.Admin}, {"tftp", c.TFTP}, {"machine_https", c.MachineHTTPS}} {
 		if _, _, err := net.SplitHostPort(listener[1]); err != nil && listener[1] != "" {
 			bad(listener[0], `%q is not an address such as ":8080" or "10.0.0.1:8080"`, listener[1])
 		}
@@ -198,6 +203,12 @@ func (c *Config) Validate() error {
 	oneOf("proxy_offer", c.ProxyOffer, "auto", "direct", "4011")
 	if !c.ExitMethod.Valid() {
 		bad("exit_method", "%q is none of exit1, exit0, sanboot, http404, grub-find", c.ExitMethod)
+	}
+	switch {
+	case (c.MachineTLSCert == "") != (c.MachineTLSKey == ""):
+		bad("machine_tls_key", "certificate and key belong together: set machine_tls_cert and machine_tls_key, or neither")
+	case c.MachineTLSCA != "" && c.MachineTLSCert == "":
+		bad("machine_tls_ca", "is the CA of machine_tls_cert, which is not set")
 	}
 	if c.TFTPMaxTransfers < 1 {
 		bad("tftp_max_transfers", "at least one transfer is needed")

@@ -113,12 +113,21 @@ func (s *Server) healthReport(context.Context) any {
 			report.OtherServers = append(report.OtherServers, OtherServer{other.Interface, other.Server, other.Offered})
 		}
 	}
+	secure := s.secureFindings(time.Now())
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
 	if s.health.siteErr != nil {
 		report.SiteProblems = strings.Split(s.health.siteErr.Error(), "\n")
 	}
-	report.Findings = append([]doctor.Finding{}, s.health.findings...) // never null, also before the doctor is done
+	for _, finding := range s.health.findings {
+		if finding.ID != doctor.PointerID { // secure has what is true by now
+			secure = append(secure, finding)
+		}
+	}
+	report.Findings = secure
+	if report.Findings == nil {
+		report.Findings = []doctor.Finding{} // never null, also before the doctor is done
+	}
 	return report
 }
 
@@ -187,6 +196,9 @@ func examine(ctx context.Context, cfg *Config, loaders *assets.Loaders, built ti
 		}
 	}
 	options.Site = examinedSite(cfg, load)
+	if options.Site != nil && cfg.MachineHTTPS == "" {
+		findings = append(findings, doctor.CheckPointers(options.Site.Profiles)...)
+	}
 	return append(findings, doctor.Run(ctx, options)...)
 }
 
@@ -216,6 +228,7 @@ func (c *Config) listeners(dhcpOn bool) []doctor.Listener {
 		}
 	}
 	add("boot_http", "tcp", c.BootHTTP, true, false)
+	add("machine_https", "tcp", c.MachineHTTPS, true, false)
 	add("admin", "tcp", c.Admin, false, false)
 	add("tftp", "udp", c.TFTP, true, false)
 	if dhcpOn {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/matchd/matchd/assets"
+	"github.com/matchd/matchd/matchd/auth"
 	"github.com/matchd/matchd/matchd/boot"
 	"github.com/matchd/matchd/matchd/bootfile"
 	"github.com/matchd/matchd/matchd/catalog"
@@ -61,6 +62,7 @@ type Server struct {
 	catalog  *catalog.Catalog
 	pool     *lease.Pool // nil: no subnet is served
 	planner  *boot.Planner
+	tickets  *auth.Tickets // nil: machine_https is off
 	health   health
 	first    firstSite
 
@@ -73,14 +75,17 @@ type Server struct {
 	web   *web.Server
 	admin *web.Admin
 
-	bootListener  net.Listener
-	adminListener net.Listener // nil: off
-	tftpConn      *net.UDPConn // nil: off
+	machineTLS *machineTLS // nil: machine_https is off
+
+	bootListener   net.Listener
+	adminListener  net.Listener // nil: off
+	secureListener net.Listener // nil: off
+	tftpConn       *net.UDPConn // nil: off
 }
 
 // Addrs is where a server listens; a zero value means that it does not.
 type Addrs struct {
-	BootHTTP, Admin, TFTP netip.AddrPort
+	BootHTTP, Admin, TFTP, MachineHTTPS netip.AddrPort
 }
 
 // New opens the state, builds every part and binds every address. The configuration must have been validated. Whoever gets a
@@ -93,7 +98,7 @@ func New(ctx context.Context, cfg Config, opt Options) (*Server, error) {
 		cfg: cfg, opt: opt, log: opt.Logger, metrics: prometheus.NewRegistry(),
 		stores: map[string]*boltstore.Store{}, machines: machine.NewRegistry(0), first: firstSite{read: make(chan struct{})},
 	}
-	for _, step := range []func(context.Context) error{s.openStores, s.openAssets, s.buildCore, s.bind, s.buildEdges} {
+	for _, step := range []func(context.Context) error{s.openStores, s.openAssets, s.openSecure, s.buildCore, s.bind, s.buildEdges} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -153,6 +158,11 @@ func (s *Server) bind(ctx context.Context) error {
 			return fmt.Errorf("binding admin: %w", err)
 		}
 	}
+	if s.cfg.MachineHTTPS != "" {
+		if s.secureListener, err = config.Listen(ctx, "tcp", s.cfg.MachineHTTPS); err != nil {
+			return fmt.Errorf("binding machine_https: %w", err)
+		}
+	}
 	if s.cfg.TFTP != "" {
 		if s.tftpConn, err = tftp.Listen(ctx, s.cfg.TFTP); err != nil {
 			return fmt.Errorf("binding tftp: %w", err)
@@ -199,7 +209,7 @@ func (s *Server) buildEdges(context.Context) error {
 	s.planner = boot.NewPlanner(boot.Options{
 		Catalog: s.catalog, Machines: s.machines, Loaders: s.loaders, Loops: loops,
 		Unmatched: s.cfg.Unmatched, Exit: s.cfg.ExitMethod, Overrides: s.cfg.Overrides(s.machines),
-		Advertise: s.cfg.Advertise, HTTPPort: httpPort(s.bootListener.Addr()),
+		Advertise: s.cfg.Advertise, HTTPPort: httpPort(s.bootListener.Addr()), Pointing: s.pointing(),
 	})
 	roles := bootfile.NewRoles()
 	space := &bootfile.Space{Loaders: s.loaders, Planner: s.planner, Assets: s.assets, Machines: s.machines, Roles: roles}
@@ -218,7 +228,7 @@ func (s *Server) buildEdges(context.Context) error {
 	}
 	s.web, err = web.New(web.Options{
 		Planner: s.planner, Configurer: s.planner, Files: space, Assets: s.assets, Machines: s.machines, Roles: roles,
-		Recorder: loops, Logger: s.log, Metrics: s.metrics,
+		Recorder: loops, Logger: s.log, Metrics: s.metrics, Pointed: s.planner,
 		BaseURL: func(local netip.AddrPort) string { return s.planner.BaseURL(local.Addr()) },
 	})
 	if err != nil {
@@ -280,6 +290,9 @@ func (s *Server) Addrs() Addrs {
 	if s.adminListener != nil {
 		addrs.Admin = s.adminListener.Addr().(*net.TCPAddr).AddrPort()
 	}
+	if s.secureListener != nil {
+		addrs.MachineHTTPS = s.secureListener.Addr().(*net.TCPAddr).AddrPort()
+	}
 	if s.tftpConn != nil {
 		addrs.TFTP = s.tftpConn.LocalAddr().(*net.UDPAddr).AddrPort()
 	}
@@ -322,6 +335,9 @@ func (s *Server) serve(ctx context.Context) error {
 	if s.adminListener != nil {
 		part(edges, edgesCtx, "admin", func(ctx context.Context) error { return s.admin.Serve(ctx, s.adminListener) })
 	}
+	if s.secureListener != nil {
+		part(edges, edgesCtx, "machine_https", s.serveSecure)
+	}
 	if s.tftpConn != nil {
 		part(edges, edgesCtx, "tftp", func(ctx context.Context) error { return s.tftp.Serve(ctx, s.tftpConn) })
 	}
@@ -335,13 +351,13 @@ func (s *Server) serve(ctx context.Context) error {
 
 func (s *Server) announce() {
 	addrs := s.Addrs()
-	s.log.Info("serving", "version", s.opt.Version, "site", s.cfg.Site, "boot_http", addrs.BootHTTP, "tftp", addrs.TFTP, "admin", addrs.Admin)
+	s.log.Info("serving", "version", s.opt.Version, "site", s.cfg.Site, "boot_http", addrs.BootHTTP, "tftp", addrs.TFTP, "machine_https", addrs.MachineHTTPS, "admin", addrs.Admin)
 }
 
 // Close releases what New opened. A server that ran is closed already.
 func (s *Server) Close() error {
 	var errs []error
-	for _, listener := range []net.Listener{s.bootListener, s.adminListener} {
+	for _, listener := range []net.Listener{s.bootListener, s.adminListener, s.secureListener} {
 		if listener != nil {
 			errs = append(errs, ignoreClosed(listener.Close()))
 		}

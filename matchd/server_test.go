@@ -187,7 +187,7 @@ func loopback(t *testing.T) matchd.Config {
 	t.Helper()
 	cfg := matchd.DefaultConfig()
 	cfg.StateDir = filepath.Join(t.TempDir(), "new", "state")
-	cfg.BootHTTP, cfg.Admin, cfg.TFTP = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.BootHTTP, cfg.Admin, cfg.TFTP, cfg.MachineHTTPS = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.DHCP.Interfaces = []matchd.InterfaceConfig{{Name: "lo", Mode: matchd.ModeOff}}
 	return cfg
 }
@@ -207,11 +207,13 @@ func TestNewLeavesNothingOpen(t *testing.T) {
 	options := matchd.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	cfg := loopback(t)
 	for key, spoil := range map[string]func(*matchd.Config){
-		"boot_http": func(c *matchd.Config) { c.BootHTTP = listener.Addr().String() },
-		"admin":     func(c *matchd.Config) { c.Admin = listener.Addr().String() },
-		"tftp":      func(c *matchd.Config) { c.TFTP = conn.LocalAddr().String() },
-		"loaders":   func(c *matchd.Config) { c.Loaders = map[string]string{"x86-bios": "../x"} },
-		"pools":     func(c *matchd.Config) { c.DHCP.Subnets = []matchd.SubnetConfig{{Pools: []string{"nowhere"}}} },
+		"boot_http":        func(c *matchd.Config) { c.BootHTTP = listener.Addr().String() },
+		"admin":            func(c *matchd.Config) { c.Admin = listener.Addr().String() },
+		"tftp":             func(c *matchd.Config) { c.TFTP = conn.LocalAddr().String() },
+		"machine_https":    func(c *matchd.Config) { c.MachineHTTPS = listener.Addr().String() },
+		"machine_tls_cert": func(c *matchd.Config) { c.MachineTLSCert, c.MachineTLSKey = "/nowhere", "/nowhere" },
+		"loaders":          func(c *matchd.Config) { c.Loaders = map[string]string{"x86-bios": "../x"} },
+		"pools":            func(c *matchd.Config) { c.DHCP.Subnets = []matchd.SubnetConfig{{Pools: []string{"nowhere"}}} },
 	} {
 		spoiled := cfg
 		spoil(&spoiled)
@@ -219,12 +221,12 @@ func TestNewLeavesNothingOpen(t *testing.T) {
 			t.Errorf("with a spoiled %s: %v, %v", key, server, err)
 		}
 	}
-	cfg.Admin, cfg.TFTP = "", ""
+	cfg.Admin, cfg.TFTP, cfg.MachineHTTPS = "", "", ""
 	server, err := matchd.New(t.Context(), cfg, options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if addrs := server.Addrs(); !addrs.BootHTTP.IsValid() || addrs.Admin.IsValid() || addrs.TFTP.IsValid() {
+	if addrs := server.Addrs(); !addrs.BootHTTP.IsValid() || addrs.Admin.IsValid() || addrs.TFTP.IsValid() || addrs.MachineHTTPS.IsValid() {
 		t.Errorf("the addresses are %+v, want boot HTTP alone", addrs)
 	}
 	if err := server.Close(); err != nil {

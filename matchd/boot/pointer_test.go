@@ -101,7 +101,7 @@ func TestPointerLeadsToTheConfig(t *testing.T) {
 		askAs("mac", worker.String()),
 		askAs("uuid", "5ebf2b1c-0000-4000-8000-000000000001", "os", "installed", "empty", ""),
 	} {
-			given, err := p.Ignition(t.Context(), question)
+		given, err := p.Ignition(t.Context(), question)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,7 +61,7 @@ func Start(t testing.TB, options Options) *Daemon {
 	}
 	cfg := matchd.DefaultConfig()
 	cfg.Site, cfg.StateDir = d.Site, t.TempDir()
-	cfg.BootHTTP, cfg.Admin, cfg.TFTP = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.BootHTTP, cfg.Admin, cfg.TFTP, cfg.MachineHTTPS = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.DHCP.Interfaces = []matchd.InterfaceConfig{{Name: "lo", Mode: matchd.ModeOff}}
 	cfg.DHCP.ConflictProbe = false
 	if options.Config != nil {
