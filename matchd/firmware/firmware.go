@@ -8,6 +8,7 @@ package firmware
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -79,10 +80,26 @@ type Wires struct {
 	HTTP http.RoundTripper
 }
 
+// ErrElsewhere is what a wire answers for a file of a server that it does not reach and takes to be there. An image that is elsewhere counts as
+// loaded; a script, of which nothing can be known, does not.
+var ErrElsewhere = errors.New("it is another server's, which is not asked")
+
+// Options change how a boot is played. The zero value plays it as the machine does, up to the kernel.
+type Options struct {
+	// Emit is told each step as it happens; nil: nobody.
+	Emit func(Step)
+	// Sizes asks only for the sizes of kernels and initrds, and reads none of them.
+	Sizes bool
+	// Config goes on behind the kernel: Ignition, or an installer, fetches the config that the kernel's arguments name.
+	Config bool
+}
+
 // Step is one thing that the machine did or found out.
 type Step struct {
-	Actor string `json:"actor"` // the firmware's kind, iPXE, shim, GRUB
-	Text  string `json:"text"`
+	Actor   string `json:"actor"` // the firmware's kind, iPXE, shim, GRUB, Ignition, installer
+	Text    string `json:"text"`
+	Bytes   int64  `json:"bytes,omitempty"`   // size of the file that was fetched
+	Content string `json:"content,omitempty"` // what was fetched, of scripts and configs
 }
 
 // Trace is how a boot went.
@@ -99,6 +116,9 @@ type Trace struct {
 	Args   string   `json:"args,omitempty"`
 	Initrd []string `json:"initrd,omitempty"`
 	Disk   bool     `json:"disk,omitempty"`
+	// Config is the URL of the config that the kernel's arguments name; Configured says that it could be fetched, or is elsewhere. For Options.Config.
+	Config     string `json:"config,omitempty"`
+	Configured bool   `json:"configured,omitempty"`
 	// Address is what DHCP gave.
 	Address netip.Addr `json:"address,omitzero"`
 	// Reason says why the boot ended where it did.
@@ -108,6 +128,7 @@ type Trace struct {
 // run is a boot under way.
 type run struct {
 	machine Machine
+	options Options
 	model   model
 	wires   Wires
 	trace   Trace
@@ -116,10 +137,17 @@ type run struct {
 
 // Boot plays the whole boot of a machine. It ends when something would boot, or at the first thing that real firmware would give up
 // on; Trace.Reason tells. Retries are not played: what does not answer at once is not there.
-func Boot(ctx context.Context, m Machine, w Wires) Trace {
+func Boot(ctx context.Context, m Machine, w Wires) Trace { return Play(ctx, m, w, Options{}) }
+
+// Play is [Boot] with options.
+func Play(ctx context.Context, m Machine, w Wires, o Options) Trace {
 	r := newRun(m, w)
+	r.options = o
 	if target, ok := r.locate(ctx); ok {
 		r.load(ctx, target)
+	}
+	if o.Config && r.trace.Booted && r.trace.Kernel != "" {
+		r.configure(ctx)
 	}
 	return r.trace
 }
@@ -173,7 +201,14 @@ func (r *run) locate(ctx context.Context) (target, bool) {
 func (r *run) step(format string, args ...any) { r.stepOf(string(r.machine.Kind), format, args...) }
 
 func (r *run) stepOf(actor, format string, args ...any) {
-	r.trace.Steps = append(r.trace.Steps, Step{Actor: actor, Text: fmt.Sprintf(format, args...)})
+	r.add(Step{Actor: actor, Text: fmt.Sprintf(format, args...)})
+}
+
+func (r *run) add(s Step) {
+	r.trace.Steps = append(r.trace.Steps, s)
+	if r.options.Emit != nil {
+		r.options.Emit(s)
+	}
 }
 
 // fail ends the boot. It returns false, so that callers can return it.

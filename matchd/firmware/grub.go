@@ -36,7 +36,7 @@ func (r *run) startShim(ctx context.Context, t target) {
 		next.file = u.String()
 		_, err = r.get(ctx, next.file)
 	} else {
-		_, err = r.tftp(ctx, next, shimTFTP)
+		_, _, err = r.tftp(ctx, next, shimTFTP)
 	}
 	if err != nil {
 		r.fail("shim cannot load %s: %v", next.url(), err)
@@ -89,7 +89,7 @@ func (r *run) grubURL(t target, location string) string {
 func (r *run) grubConfig(ctx context.Context, t target, location string, text []byte) {
 	r.trace.Script = location
 	for range maxChains {
-		r.stepOf(actorGRUB, "runs %s", location)
+		r.add(Step{Actor: actorGRUB, Text: "runs " + location, Bytes: int64(len(text)), Content: string(text)})
 		next, found := r.grubLines(ctx, t, location, string(text))
 		if !found {
 			return
@@ -121,7 +121,7 @@ func (r *run) grubLines(ctx context.Context, t target, location, text string) (n
 		case "linux", "initrd":
 			ok := len(words) > 1
 			for i := 1; ok && i < len(words) && (i == 1 || words[0] == "initrd"); i++ {
-				ok = r.grubImage(ctx, t, words[0], words[i])
+				ok = r.image(ctx, actorGRUB, words[0], r.grubURL(t, words[i]), grubTFTP)
 			}
 			if !ok {
 				r.fail("GRUB cannot load the %s of %s", words[0], location)
@@ -147,19 +147,6 @@ func (r *run) grubLines(ctx context.Context, t target, location, text string) (n
 	}
 	r.fail("the config %s ends without booting anything", location)
 	return "", false
-}
-
-func (r *run) grubImage(ctx context.Context, t target, kind, location string) bool {
-	location = r.grubURL(t, location)
-	if _, err := r.fetch(ctx, location, grubTFTP); err != nil {
-		r.stepOf(actorGRUB, "cannot load %s: %v", location, err)
-		return false
-	}
-	r.stepOf(actorGRUB, "has the %s %s", kind, location)
-	if kind == "initrd" {
-		r.trace.Initrd = append(r.trace.Initrd, location)
-	}
-	return true
 }
 
 func (r *run) grubVariables() map[string]string {

@@ -96,7 +96,7 @@ func (r *run) script(ctx context.Context, location string, text []byte, depth in
 		r.fail("scripts chain each other without end")
 		return
 	}
-	r.stepOf(actorIPXE, "runs %s", location)
+	r.add(Step{Actor: actorIPXE, Text: "runs " + location, Bytes: int64(len(text)), Content: string(text)})
 	in := &interpreter{run: r, location: location, depth: depth, settings: r.ipxeSettings()}
 	in.lines = strings.Split(string(text), "\n")
 	line := 0
@@ -231,7 +231,7 @@ func (in *interpreter) part(ctx context.Context, words []string) (jump int, ok b
 	case "chain":
 		return -1, in.chainCommand(ctx, operands)
 	case "kernel", "initrd":
-		return -1, in.image(ctx, words[0], operands)
+		return -1, in.imageCommand(ctx, words[0], operands)
 	case "boot":
 		return -1, in.bootCommand(ctx, operands)
 	case "exit", "sanboot", "poweroff", "reboot":
@@ -285,26 +285,22 @@ func (in *interpreter) chainCommand(ctx context.Context, operands []string) bool
 	return true
 }
 
-func (in *interpreter) image(ctx context.Context, command string, operands []string) bool {
+func (in *interpreter) imageCommand(ctx context.Context, command string, operands []string) bool {
 	if len(operands) == 0 {
 		return false
 	}
 	location := in.absolute(operands[0])
-	if _, err := in.fetch(ctx, location, ipxeTFTP); err != nil {
-		in.stepOf(actorIPXE, "cannot load %s: %v", location, err)
+	if !in.image(ctx, actorIPXE, command, location, ipxeTFTP) {
 		return false
 	}
-	in.stepOf(actorIPXE, "has the %s %s", command, location)
 	if command == "kernel" {
 		in.kernel, in.trace.Args = location, strings.Join(operands[1:], " ")
-	} else {
-		in.trace.Initrd = append(in.trace.Initrd, location)
 	}
 	return true
 }
 
 func (in *interpreter) bootCommand(ctx context.Context, operands []string) bool {
-	if len(operands) > 0 && !in.image(ctx, "kernel", operands) || in.kernel == "" {
+	if len(operands) > 0 && !in.imageCommand(ctx, "kernel", operands) || in.kernel == "" {
 		return false
 	}
 	in.done = true

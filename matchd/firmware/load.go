@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -33,16 +34,16 @@ func (r *run) load(ctx context.Context, t target) {
 		r.chain(ctx, t.url())
 		return
 	}
-	var err error
+	fetch := r.fetchBoot
 	if isURL(t.file) {
-		err = r.fetchEFI(ctx, t.file)
-	} else {
-		err = r.fetchBoot(ctx, t)
+		fetch = r.fetchEFI
 	}
+	size, err := fetch(ctx, t)
 	if err != nil {
 		r.fail("cannot load %s: %v", t.url(), err)
 		return
 	}
+	r.add(Step{Actor: string(r.machine.Kind), Text: "has " + t.url(), Bytes: size})
 	r.start(ctx, t)
 }
 
@@ -63,7 +64,7 @@ func (r *run) start(ctx context.Context, t target) {
 }
 
 // fetchBoot loads by TFTP as firmware does: EDK2 and BIOS ROMs ask for the size first and abort (FIRMWARE fact 9).
-func (r *run) fetchBoot(ctx context.Context, t target) error {
+func (r *run) fetchBoot(ctx context.Context, t target) (size int64, err error) {
 	options := edk2TFTP
 	switch r.machine.Kind {
 	case BIOS:
@@ -74,39 +75,39 @@ func (r *run) fetchBoot(ctx context.Context, t target) error {
 	if r.machine.Kind != UBoot && r.machine.Kind != UBootPXE {
 		probe := options
 		probe.SizeOnly = true
-		if _, err := r.tftp(ctx, t, probe); err != nil {
-			return fmt.Errorf("asking its size: %w", err)
+		if _, _, err := r.tftp(ctx, t, probe); err != nil {
+			return 0, fmt.Errorf("asking its size: %w", err)
 		}
 	}
-	_, err := r.tftp(ctx, t, options)
-	return err
+	data, _, err := r.tftp(ctx, t, options)
+	return int64(len(data)), err
 }
 
-func (r *run) tftp(ctx context.Context, t target, options TFTPRequest) ([]byte, error) {
+func (r *run) tftp(ctx context.Context, t target, options TFTPRequest) (data []byte, size int64, err error) {
 	if r.wires.TFTP == nil {
-		return nil, errNoWire
+		return nil, 0, errNoWire
 	}
 	options.Server, options.Client, options.File = t.server, r.trace.Address, t.file
-	data, _, err := r.wires.TFTP.Read(ctx, options)
-	return data, err
+	return r.wires.TFTP.Read(ctx, options)
 }
 
 // fetchEFI loads by HTTP as HttpBootDxe does: HEAD, then GET; the type by Content-Type, else by the path's last four characters
 // (FIRMWARE facts 17, 18). It follows no redirect.
-func (r *run) fetchEFI(ctx context.Context, location string) error {
-	head, err := r.http(ctx, http.MethodHead, location)
+func (r *run) fetchEFI(ctx context.Context, t target) (size int64, err error) {
+	location := t.file
+	head, err := r.http(ctx, http.MethodHead, location, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	_ = head.Body.Close()
 	if head.ContentLength < 0 {
 		r.step("HEAD tells no length")
 	}
 	if !isEFI(head, location) {
-		return fmt.Errorf("neither its type %q nor its name says that it is a boot image", head.Header.Get("Content-Type"))
+		return 0, fmt.Errorf("neither its type %q nor its name says that it is a boot image", head.Header.Get("Content-Type"))
 	}
-	_, err = r.get(ctx, location)
-	return err
+	data, err := r.get(ctx, location)
+	return int64(len(data)), err
 }
 
 func isEFI(response *http.Response, location string) bool {
@@ -125,7 +126,7 @@ func isEFI(response *http.Response, location string) bool {
 	return false
 }
 
-func (r *run) http(ctx context.Context, method, location string) (*http.Response, error) {
+func (r *run) http(ctx context.Context, method, location string, header http.Header) (*http.Response, error) {
 	if r.wires.HTTP == nil {
 		return nil, errNoWire
 	}
@@ -134,6 +135,7 @@ func (r *run) http(ctx context.Context, method, location string) (*http.Response
 		return nil, err
 	}
 	request.Host = request.URL.Hostname() // EDK2 leaves the port out (captured)
+	maps.Copy(request.Header, header)
 	response, err := r.wires.HTTP.RoundTrip(request)
 	if err != nil {
 		return nil, err
@@ -146,7 +148,11 @@ func (r *run) http(ctx context.Context, method, location string) (*http.Response
 }
 
 func (r *run) get(ctx context.Context, location string) ([]byte, error) {
-	response, err := r.http(ctx, http.MethodGet, location)
+	return r.getWith(ctx, location, nil)
+}
+
+func (r *run) getWith(ctx context.Context, location string, header http.Header) ([]byte, error) {
+	response, err := r.http(ctx, http.MethodGet, location, header)
 	if err != nil {
 		return nil, err
 	}
@@ -156,16 +162,65 @@ func (r *run) get(ctx context.Context, location string) ([]byte, error) {
 
 // fetch reads a URL, for iPXE and for GRUB's devices.
 func (r *run) fetch(ctx context.Context, location string, options TFTPRequest) ([]byte, error) {
-	u, err := url.Parse(location)
+	t, err := targetOf(location)
 	if err != nil {
 		return nil, err
 	}
-	if u.Scheme != "tftp" {
+	if isURL(t.file) {
 		return r.get(ctx, location)
+	}
+	data, _, err := r.tftp(ctx, t, options)
+	return data, err
+}
+
+// targetOf takes a URL apart.
+func targetOf(location string) (target, error) {
+	u, err := url.Parse(location)
+	if err != nil || u.Scheme != "tftp" {
+		return target{file: location}, err
 	}
 	server, err := netip.ParseAddr(u.Hostname())
 	if err != nil {
-		return nil, fmt.Errorf("%q is not an address", u.Hostname())
+		return target{}, fmt.Errorf("%q is not an address", u.Hostname())
 	}
-	return r.tftp(ctx, target{server: server, file: strings.TrimPrefix(u.Path, "/")}, options)
+	return target{server: server, file: strings.TrimPrefix(u.Path, "/")}, nil
+}
+
+// image fetches a kernel or an initrd and tells so. It reports whether the machine has it.
+func (r *run) image(ctx context.Context, actor, kind, location string, options TFTPRequest) bool {
+	size, err := r.fetchImage(ctx, location, options)
+	switch {
+	case errors.Is(err, ErrElsewhere):
+		r.stepOf(actor, "takes the %s %s to be there: %v", kind, location, err)
+	case err != nil:
+		r.stepOf(actor, "cannot load %s: %v", location, err)
+		return false
+	default:
+		r.add(Step{Actor: actor, Text: "has the " + kind + " " + location, Bytes: max(size, 0)})
+	}
+	if kind == "initrd" {
+		r.trace.Initrd = append(r.trace.Initrd, location)
+	}
+	return true
+}
+
+func (r *run) fetchImage(ctx context.Context, location string, options TFTPRequest) (size int64, err error) {
+	t, err := targetOf(location)
+	if err != nil {
+		return 0, err
+	}
+	if !isURL(t.file) {
+		options.SizeOnly = r.options.Sizes
+		_, size, err = r.tftp(ctx, t, options)
+		return size, err
+	}
+	if !r.options.Sizes {
+		data, err := r.get(ctx, location)
+		return int64(len(data)), err
+	}
+	response, err := r.http(ctx, http.MethodHead, location, nil)
+	if err != nil {
+		return 0, err
+	}
+	return response.ContentLength, response.Body.Close()
 }

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/pin/tftp/v3"
 
 	"github.com/matchd/matchd/matchd/dhcp"
@@ -21,22 +20,15 @@ type wire struct {
 	foreign bool
 }
 
-// Addresses on the pretend link: ours is the loopback address that the other listeners have, so that every URL works.
-var (
-	foreignServer = netip.MustParseAddr("127.0.0.2")
-	foreignClient = netip.MustParseAddr("127.1.0.1")
-)
+// neighbour is the other server on the pretend link. Ours is the loopback address that the other listeners have, so that every URL works.
+var neighbour = firmware.Neighbour{Server: netip.MustParseAddr("127.0.0.2"), Client: netip.MustParsePrefix("127.1.0.1/8")}
 
 // Exchange implements [firmware.DHCP].
 func (w *wire) Exchange(ctx context.Context, packet []byte, to netip.AddrPort) ([][]byte, error) {
 	var answers [][]byte
 	via := dhcp.Arrival{Link: w.link, Dest: to.Addr(), Source: netip.MustParseAddrPort("0.0.0.0:68"), BootPort: to.Port() == dhcp.BootPort}
 	if w.foreign && !via.BootPort {
-		reply, err := plainAnswer(packet)
-		if err != nil {
-			return nil, err
-		}
-		if reply != nil {
+		if reply := neighbour.Answer(packet); reply != nil {
 			answers = append(answers, reply)
 		}
 	}
@@ -44,32 +36,6 @@ func (w *wire) Exchange(ctx context.Context, packet []byte, to netip.AddrPort) (
 		answers = append(answers, out.Packet)
 	}
 	return answers, nil
-}
-
-// plainAnswer is what a DHCP server says that knows nothing of booting.
-func plainAnswer(packet []byte) ([]byte, error) {
-	request, err := dhcpv4.FromBytes(packet)
-	if err != nil {
-		return nil, err
-	}
-	kind := dhcpv4.MessageTypeOffer
-	switch request.MessageType() {
-	case dhcpv4.MessageTypeDiscover:
-	case dhcpv4.MessageTypeRequest:
-		kind = dhcpv4.MessageTypeAck
-		if id := request.ServerIdentifier(); id != nil && !id.Equal(foreignServer.AsSlice()) {
-			return nil, nil
-		}
-	default:
-		return nil, nil
-	}
-	reply, err := dhcpv4.NewReplyFromRequest(request,
-		dhcpv4.WithMessageType(kind), dhcpv4.WithYourIP(foreignClient.AsSlice()), dhcpv4.WithServerIP(foreignServer.AsSlice()),
-		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(foreignServer.AsSlice())), dhcpv4.WithLeaseTime(3600))
-	if err != nil {
-		return nil, err
-	}
-	return reply.ToBytes(), nil
 }
 
 // tftpWire reads from the daemon's TFTP server, on whatever port it has.
