@@ -19,10 +19,10 @@ var rooms = []struct {
 	alone bool // packages of this layer do not import each other
 	paths []string
 }{
-	{"leaves", false, []string{"groups", "profiles", "assets", "matchd/machine", "matchd/fault", "matchd/keyfile"}},
-	{"state", false, []string{"matchd/store", "matchd/store/boltstore", "matchd/store/storetest", "matchd/lease", "matchd/event", "matchd/auth", "matchd/pki", "matchd/cloud", "matchd/kube"}},
-	{"core", false, []string{"matchd/render", "matchd/trial", "matchd/site", "matchd/catalog", "matchd/boot", "matchd/bootfile", "matchd/firmware", "matchd/bundle", "matchd/doctor"}},
-	{"edges", true, []string{"matchd/dhcp", "matchd/tftp", "matchd/web", "matchd/ui"}},
+	{"leaves", false, []string{"groups", "profiles", "assets", "matchd/machine", "matchd/fault", "matchd/keyfile", "rpc/matchdpb", "rpc/matchboxpb"}},
+	{"state", false, []string{"matchd/store", "matchd/store/boltstore", "matchd/store/storetest", "matchd/lease", "matchd/event", "matchd/auth", "matchd/audit", "matchd/pki", "matchd/cloud", "matchd/kube"}},
+	{"core", false, []string{"matchd/render", "matchd/trial", "matchd/site", "matchd/catalog", "matchd/change", "matchd/boot", "matchd/bootfile", "matchd/firmware", "matchd/bundle", "matchd/doctor"}},
+	{"edges", true, []string{"matchd/dhcp", "matchd/tftp", "matchd/web", "matchd/ui", "rpc", "rpc/client"}},
 	{"root", false, []string{"matchd"}},
 	{"tests", false, []string{"matchd/matchdtest"}},
 	{"commands", true, []string{"cmd/matchd", "cmd/matchctl"}},
@@ -34,6 +34,7 @@ var strictLeaves = []string{"groups", "profiles", "assets", "matchd/fault"}
 // owners names the only packages (and what lies below them) that may import a dependency.
 var owners = map[string][]string{
 	"google.golang.org/grpc":       {"rpc"},
+	"google.golang.org/genproto":   {"rpc"},
 	"github.com/insomniacslk/dhcp": {"matchd/dhcp", "matchd/firmware"},
 	"github.com/pin/tftp":          {"matchd/tftp"},
 	"github.com/coreos/butane":     {"matchd/render"},

@@ -1,0 +1,9 @@
+package rpc
+
+import "google.golang.org/grpc"
+
+// register offers every service that the options have the parts for, a line for each.
+func register(s grpc.ServiceRegistrar, o *Options) {
+	registerAudit(s, o)
+	registerStatus(s, o)
+}
