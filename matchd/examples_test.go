@@ -114,6 +114,7 @@ func (e *example) asker(group *groups.Group) (ask boot.Ask, options string) {
 	if platform := known["platform"]; platform != "" {
 		options += " --label platform=" + platform
 	}
+	labels, _ = groups.LabelsFromQuery(query)
 	ask = boot.Ask{Labels: labels, RawQuery: query.Encode(), BaseURL: "http://192.0.2.1:8080", Peer: netip.MustParseAddrPort("10.0.0.7:4711")}
 	return ask, options
 }
