@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,13 @@ type Options struct {
 	Registry prometheus.Registerer // nil: not counted anywhere
 
 	RefuseOverlaps bool // configs in which two documents set one file's contents, unasked, are refused
+	Lenient        bool // records that break rules which only a person cares for are served
+
+	// Fixed are objects that no store holds, those of the configuration file. They are in every snapshot, whatever the store says.
+	Fixed []Item
+	// Follow is told of every snapshot before it is served, with the names of the objects that are new, changed or gone since the one before. Nil:
+	// nobody is.
+	Follow func(snapshot *Snapshot, changed []Ref)
 }
 
 // Catalog follows a store. Its methods are safe for concurrent use.
@@ -39,24 +47,60 @@ type Catalog struct {
 	store   store.Store
 	log     *slog.Logger
 	metrics *metrics
-	strict  bool // Options.RefuseOverlaps
-	current atomic.Pointer[Snapshot]
+	options Options
+	fixed   map[Ref]string           // owners of Options.Fixed
+	latest  atomic.Pointer[Snapshot] // never nil
+	loaded  chan struct{}            // closed when the store has been read
 
 	mu      sync.Mutex
 	swapped chan struct{} // closed at the next swap
 }
 
-// New returns a catalog of the store; it is empty until [Catalog.Run] has loaded it.
+// New returns a catalog of the store; it has only the fixed objects until [Catalog.Run] has loaded it.
 func New(s store.Store, options Options) *Catalog {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
-	return &Catalog{store: s, log: options.Logger, metrics: newMetrics(options.Registry), strict: options.RefuseOverlaps, swapped: make(chan struct{})}
+	c := &Catalog{
+		store: s, log: options.Logger, metrics: newMetrics(options.Registry), options: options, fixed: map[Ref]string{},
+		swapped: make(chan struct{}), loaded: make(chan struct{}),
+	}
+	d := newDelta(options.Lenient, nil)
+	for i := range options.Fixed {
+		item := &options.Fixed[i]
+		d.put(item)
+		c.fixed[item.Ref()] = item.Owner
+	}
+	start := empty()
+	start.metrics, start.refuseOverlaps, start.lenient = c.metrics, options.RefuseOverlaps, options.Lenient
+	start = start.next(d, 0)
+	c.tell(start, d)
+	c.latest.Store(start)
+	return c
 }
 
-// Current returns the snapshot to answer from. It is nil until something has been loaded, and while the store is at revision zero:
+// Current returns the snapshot to answer machines from. It is nil until something has been loaded, and while the store is at revision zero:
 // "nobody has said anything yet" must not be taken for "no machine is wanted".
-func (c *Catalog) Current() *Snapshot { return c.current.Load() }
+func (c *Catalog) Current() *Snapshot {
+	if snapshot := c.latest.Load(); snapshot.Revision > 0 {
+		return snapshot
+	}
+	return nil
+}
+
+// Latest returns the newest snapshot. It is never nil: before anything was loaded it has only the fixed objects.
+func (c *Catalog) Latest() *Snapshot { return c.latest.Load() }
+
+// Loaded waits until the store was read for the first time and returns the newest snapshot, which is of revision zero if the store is empty.
+// When ctx ends first it is an error of kind Unavailable.
+func (c *Catalog) Loaded(ctx context.Context) (*Snapshot, error) {
+	select {
+	case <-c.loaded:
+		return c.Latest(), nil
+	case <-ctx.Done():
+		return nil, fault.New(fault.Unavailable, "waiting for the config store to be read: %w", ctx.Err())
+	}
+}
 
 // WaitFor returns the first snapshot of the given revision or a later one. When ctx ends first it is an error of kind Unavailable.
 func (c *Catalog) WaitFor(ctx context.Context, revision store.Revision) (*Snapshot, error) {
@@ -99,11 +143,7 @@ func (c *Catalog) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listing: %w", err)
 	}
-	content := newContent()
-	for _, record := range records {
-		content.put(record)
-	}
-	c.swap(content, revision)
+	c.swap(c.listed(records), revision)
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -114,22 +154,45 @@ func (c *Catalog) follow(ctx context.Context) error {
 		close(commits)
 	}()
 	for commit := range commits {
-		content.apply(commit)
+		d := newDelta(c.options.Lenient, c.fixed)
+		d.commit(commit)
 		latest := commit.Revision
+		runtime.Gosched() // commits that were written together arrive together: one snapshot will do
 		for drained := false; !drained; {
 			select {
 			case more, open := <-commits:
 				if drained = !open; open {
-					content.apply(more)
+					d.commit(more)
 					latest = more.Revision
 				}
 			default:
 				drained = true
 			}
 		}
-		c.swap(content, latest)
+		c.swap(d, latest)
 	}
 	return watching
+}
+
+// listed returns what leads from the newest snapshot to one of exactly these records.
+func (c *Catalog) listed(records []store.Record) *delta {
+	d := newDelta(c.options.Lenient, c.fixed)
+	previous := c.Latest()
+	gone := func(ref Ref) {
+		if _, fixed := c.fixed[ref]; !fixed {
+			d.set(ref, nil)
+		}
+	}
+	for _, kind := range Kinds() {
+		previous.items[kind].each(func(item *Item) { gone(item.Ref()) })
+	}
+	for ref := range previous.leftOut {
+		gone(ref)
+	}
+	for _, record := range records {
+		d.record(record)
+	}
+	return d
 }
 
 func (c *Catalog) watch(ctx context.Context, after store.Revision, commits chan<- store.Commit) error {
@@ -147,29 +210,37 @@ func (c *Catalog) watch(ctx context.Context, after store.Revision, commits chan<
 	}
 }
 
-func (c *Catalog) swap(content *content, revision store.Revision) {
-	if revision == 0 {
-		return
-	}
+// swap makes the next snapshot what is served, and tells everybody who wants to know, first of all the follower.
+func (c *Catalog) swap(d *delta, revision store.Revision) {
 	start := time.Now()
-	snapshot := content.snapshot(revision)
-	snapshot.metrics, snapshot.refuseOverlaps = c.metrics, c.strict
-	previous := c.current.Swap(snapshot)
+	previous := c.Latest()
+	snapshot := previous.next(d, revision)
+	c.tell(snapshot, d)
+	c.latest.Store(snapshot)
 	c.mu.Lock()
 	close(c.swapped)
 	c.swapped = make(chan struct{})
 	c.mu.Unlock()
+	select {
+	case <-c.loaded:
+	default:
+		close(c.loaded)
+	}
 	c.metrics.swapped(snapshot, time.Since(start))
 	c.logProblems(previous, snapshot)
+}
+
+func (c *Catalog) tell(snapshot *Snapshot, d *delta) {
+	if c.options.Follow != nil {
+		c.options.Follow(snapshot, d.refs())
+	}
 }
 
 // logProblems tells about records that are newly left out, once each.
 func (c *Catalog) logProblems(previous, snapshot *Snapshot) {
 	known := map[string]bool{}
-	if previous != nil {
-		for _, problem := range previous.Problems {
-			known[problem.Error()] = true
-		}
+	for _, problem := range previous.Problems {
+		known[problem.Error()] = true
 	}
 	for _, problem := range snapshot.Problems {
 		if !known[problem.Error()] {

@@ -127,8 +127,9 @@ func TestReplaceSiteIsOneRevision(t *testing.T) {
 	if got, _ := last.Groups.Match(groups.Labels{}); got == nil || got.ID != "api" {
 		t.Errorf("the API's group is gone: %v", got)
 	}
-	if last.File("group/one") != "groups/one.yaml" || last.File("group/api") != "" {
-		t.Errorf("owners: %q, %q", last.File("group/one"), last.File("group/api"))
+	one, api := catalog.Ref{Kind: catalog.Group, ID: "one"}, catalog.Ref{Kind: catalog.Group, ID: "api"}
+	if last.Owner(one) != "groups/one.yaml" || last.Owner(api) != "" {
+		t.Errorf("owners: %q, %q", last.Owner(one), last.Owner(api))
 	}
 	if first.Groups.Len() != 3 {
 		t.Error("an older snapshot changed")

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/render"
@@ -10,48 +9,29 @@ import (
 )
 
 // NewSnapshot returns a snapshot of objects that are in no store, to ask what machines would get. Its revision is 0. An object that cannot be used
-// is left out and listed among the problems. Of options only RefuseOverlaps matters.
+// is left out and listed among the problems. Of options only RefuseOverlaps and Lenient matter.
 func NewSnapshot(objects Objects, options Options) *Snapshot {
-	c := newContent()
-	for _, group := range objects.Groups {
-		key := groupPrefix + group.Value.ID
-		if c.own(key, group.File, group.Value.Validate()) {
-			c.groups[group.Value.ID] = group.Value
-		}
+	d := newDelta(options.Lenient, nil)
+	for i := range objects.Groups {
+		d.put(&Item{Object{Group: &objects.Groups[i].Value}, Meta{Owner: objects.Groups[i].File}})
 	}
-	for _, profile := range objects.Profiles {
-		key := profilePrefix + profile.Value.ID
-		if c.own(key, profile.File, profile.Value.Validate()) {
-			c.profiles[profile.Value.ID] = &profile.Value
-		}
+	for i := range objects.Profiles {
+		d.put(&Item{Object{Profile: &objects.Profiles[i].Value}, Meta{Owner: objects.Profiles[i].File}})
 	}
-	for _, template := range objects.Templates {
-		key := templateKey(template.Value.Kind, template.Value.Name)
-		document, err := render.Compile(template.Value)
-		if c.own(key, template.File, err) {
-			c.documents[key] = document
-		}
+	for i := range objects.Templates {
+		d.put(&Item{Object{Template: &objects.Templates[i].Value}, Meta{Owner: objects.Templates[i].File}})
 	}
-	snapshot := c.snapshot(0)
-	snapshot.refuseOverlaps = options.RefuseOverlaps
+	snapshot := empty().next(d, 0)
+	snapshot.refuseOverlaps, snapshot.lenient = options.RefuseOverlaps, options.Lenient
 	return snapshot
 }
 
-// own notes whose an object is, and reports whether it can be used.
-func (c *content) own(key, file string, err error) bool {
-	c.files[key] = file
-	if err != nil {
-		c.problems[key] = fmt.Errorf("%s is left out: %w", key, err)
-	}
-	return err == nil
-}
-
 // GroupFile returns the site's file of a group; empty if none owns it.
-func (s *Snapshot) GroupFile(group *groups.Group) string { return s.File(groupPrefix + group.ID) }
+func (s *Snapshot) GroupFile(group *groups.Group) string { return s.Owner(Ref{Group, group.ID}) }
 
 // ProfileFile returns the site's file of a profile; empty if none owns it.
 func (s *Snapshot) ProfileFile(profile *profiles.Profile) string {
-	return s.File(profilePrefix + profile.ID)
+	return s.Owner(Ref{Profile, profile.ID})
 }
 
 // Rendered is a document after its template has run.

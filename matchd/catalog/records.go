@@ -6,20 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"sort"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/matchd/store"
 	"github.com/matchd/matchd/profiles"
-)
-
-// Prefixes of the keys in the config store. A template's key is "template/KIND/NAME".
-const (
-	groupPrefix    = "group/"
-	profilePrefix  = "profile/"
-	templatePrefix = "template/"
 )
 
 // Owned is an object with the file of the site that it came from. An object without a file was put by the API.
@@ -35,69 +26,30 @@ type Objects struct {
 	Templates []Owned[profiles.Template]
 }
 
-type groupRecord struct {
-	groups.Group
-	File string `json:"site_file,omitempty"`
-}
-
-type profileRecord struct {
-	profiles.Profile
-	File string `json:"site_file,omitempty"`
-}
-
-// templateRecord keeps the content as text, so that a backup can be read; only what is not UTF-8 is kept as Base64.
-type templateRecord struct {
-	Kind   profiles.Kind `json:"kind"`
-	Name   string        `json:"name"`
-	Text   string        `json:"text,omitempty"`
-	Binary []byte        `json:"binary,omitempty"`
-	File   string        `json:"site_file,omitempty"`
-}
-
-func (r *templateRecord) template() profiles.Template {
-	content := r.Binary
-	if content == nil {
-		content = []byte(r.Text)
-	}
-	return profiles.Template{Kind: r.Kind, Name: r.Name, Content: content}
-}
-
-func templateKey(kind profiles.Kind, name string) string {
-	return templatePrefix + string(kind) + "/" + name
-}
-
 // encode returns the records of all objects by key.
 func (o *Objects) encode() (map[string][]byte, error) {
-	records := map[string][]byte{}
-	add := func(key string, record any) error {
-		value, err := json.Marshal(record)
-		if err != nil {
-			return fault.New(fault.Invalid, "encoding %s: %w", key, err)
-		}
+	records := make(map[string][]byte, len(o.Groups)+len(o.Profiles)+len(o.Templates))
+	add := func(object Object, file string) error {
+		key := object.Ref().Key()
 		if _, twice := records[key]; twice {
 			return fault.New(fault.Invalid, "%s is there twice", key)
 		}
+		value, err := Encode(&object, Meta{Owner: file})
 		records[key] = value
-		return nil
+		return err
 	}
-	for _, g := range o.Groups {
-		if err := add(groupPrefix+g.Value.ID, groupRecord{g.Value, g.File}); err != nil {
+	for i := range o.Groups {
+		if err := add(Object{Group: &o.Groups[i].Value}, o.Groups[i].File); err != nil {
 			return nil, err
 		}
 	}
-	for _, p := range o.Profiles {
-		if err := add(profilePrefix+p.Value.ID, profileRecord{p.Value, p.File}); err != nil {
+	for i := range o.Profiles {
+		if err := add(Object{Profile: &o.Profiles[i].Value}, o.Profiles[i].File); err != nil {
 			return nil, err
 		}
 	}
-	for _, t := range o.Templates {
-		record := templateRecord{Kind: t.Value.Kind, Name: t.Value.Name, File: t.File}
-		if utf8.Valid(t.Value.Content) {
-			record.Text = string(t.Value.Content)
-		} else {
-			record.Binary = t.Value.Content
-		}
-		if err := add(templateKey(record.Kind, record.Name), record); err != nil {
+	for i := range o.Templates {
+		if err := add(Object{Template: &o.Templates[i].Value}, o.Templates[i].File); err != nil {
 			return nil, err
 		}
 	}
@@ -121,13 +73,13 @@ func ReplaceSite(ctx context.Context, s store.Store, site Objects) (store.Revisi
 	}
 	var ops []store.Op
 	for _, record := range existing {
-		if !isObject(record.Key) {
+		if _, isObject := ParseKey(record.Key); !isObject {
 			continue
 		}
 		value, stays := wanted[record.Key]
 		delete(wanted, record.Key)
 		switch {
-		case stays && !bytes.Equal(value, record.Value):
+		case stays && !sameContent(value, record):
 			ops = append(ops, store.Op{Key: record.Key, Value: value, If: store.At(record.Revision)})
 		case !stays && siteFile(record.Value) != "":
 			ops = append(ops, store.Op{Key: record.Key, Delete: true, If: store.At(record.Revision)})
@@ -154,14 +106,25 @@ func ReplaceSite(ctx context.Context, s store.Store, site Objects) (store.Revisi
 // acceptedKey marks that something was accepted, though it holds no objects: an empty site is an answer, no site is none.
 const acceptedKey = "meta/accepted"
 
-func isObject(key string) bool {
-	return strings.HasPrefix(key, groupPrefix) || strings.HasPrefix(key, profilePrefix) || strings.HasPrefix(key, templatePrefix)
+// sameContent reports whether a record says the same as value, whoever wrote it last and when.
+func sameContent(value []byte, record store.Record) bool {
+	if bytes.Equal(value, record.Value) {
+		return true
+	}
+	if !bytes.Contains(record.Value, []byte(`"updated_`)) {
+		return false
+	}
+	item, meta, err := decode(record)
+	if err != nil {
+		return false
+	}
+	written, err := Encode(&item.Object, Meta{Owner: meta.Owner})
+	return err == nil && bytes.Equal(value, written)
 }
 
+// siteFile returns the file of the site that owns a record; empty if the API does.
 func siteFile(value []byte) string {
-	var owner struct {
-		File string `json:"site_file"`
-	}
+	var owner stamp
 	if json.Unmarshal(value, &owner) != nil {
 		return ""
 	}

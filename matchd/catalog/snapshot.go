@@ -16,14 +16,15 @@ type Snapshot struct {
 	Revision store.Revision
 	Groups   *groups.Index
 	Profiles map[string]*profiles.Profile // by id
-	Problems []error                      // records that are left out, by key
+	Problems []error                      // of type *LeftOut: records that are left out, by key
 
+	items     map[Kind]items
+	leftOut   map[Ref]*LeftOut
 	documents map[string]*render.Document // by key
-	files     map[string]string           // by key
-	cache     *cache
+	cache     *cache                      // shared by snapshots that have the same profiles and documents
 	metrics   *metrics
 
-	refuseOverlaps bool // as in Options
+	refuseOverlaps, lenient bool // as in Options
 }
 
 // Selection is what a machine's labels lead to.
@@ -64,15 +65,12 @@ func (s *Snapshot) Match(labels groups.Labels) (Selection, error) {
 	return Selection{group, profile}, nil
 }
 
-// File returns the site's file that owns an object, such as ("group", "web"); empty if none does.
-func (s *Snapshot) File(key string) string { return s.files[key] }
-
 // document finds a template by name. A profile that names none is NotFound, one that names what is not there Unavailable.
 func (s *Snapshot) document(kind profiles.Kind, selection Selection, name string) (*render.Document, error) {
 	if name == "" {
 		return nil, fault.New(fault.NotFound, "profile %q has no %s_id", selection.Profile.ID, kind)
 	}
-	document, found := s.documents[templateKey(kind, name)]
+	document, found := s.documents[TemplateRef(kind, name).Key()]
 	if !found {
 		return nil, fault.New(fault.Unavailable, "profile %q names the %s template %q, which does not exist or cannot be used", selection.Profile.ID, kind, name)
 	}
