@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/matchd/matchd/matchd/boot"
 	"github.com/matchd/matchd/matchd/machine"
+	"github.com/matchd/matchd/matchd/pki"
 	"github.com/matchd/matchd/profiles"
 )
 
@@ -33,6 +35,11 @@ type Config struct {
 	MachineTLSCert   string            `yaml:"machine_tls_cert"`
 	MachineTLSKey    string            `yaml:"machine_tls_key"`
 	MachineTLSCA     string            `yaml:"machine_tls_ca"`
+	RPC              string            `yaml:"rpc"`
+	RPCCert          string            `yaml:"rpc_cert"`
+	RPCKey           string            `yaml:"rpc_key"`
+	RPCCA            string            `yaml:"rpc_ca"`
+	RPCDefaultRole   string            `yaml:"rpc_default_role"`
 	Advertise        string            `yaml:"advertise"`
 	LogLevel         string            `yaml:"log_level"`
 	LogFormat        string            `yaml:"log_format"`
@@ -161,6 +168,10 @@ func DefaultConfig() Config {
 		Admin:            "127.0.0.1:8082",
 		TFTP:             ":69",
 		MachineHTTPS:     ":8443",
+		RPC:              ":8081",
+		RPCCert:          filepath.Join(DefaultPKI, pki.ServerCert),
+		RPCKey:           filepath.Join(DefaultPKI, pki.ServerKey),
+		RPCCA:            filepath.Join(DefaultPKI, pki.CACert),
 		LogLevel:         "info",
 		LogFormat:        "text",
 		Unmatched:        boot.UnmatchedLocal,
@@ -177,7 +188,7 @@ func (c *Config) Validate() error {
 	bad := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %w", key, fmt.Errorf(format, args...)))
 	}
-	for _, listener := range [...][2]string{{"boot_http", c.BootHTTP}, {"admin", c.Admin}, {"tftp", c.TFTP}, {"machine_https", c.MachineHTTPS}} {
+	for _, listener := range [...][2]string{{"boot_http", c.BootHTTP}, {"admin", c.Admin}, {"tftp", c.TFTP}, {"machine_https", c.MachineHTTPS}, {"rpc", c.RPC}} {
 		if _, _, err := net.SplitHostPort(listener[1]); err != nil && listener[1] != "" {
 			bad(listener[0], `%q is not an address such as ":8080" or "10.0.0.1:8080"`, listener[1])
 		}
@@ -210,6 +221,7 @@ func (c *Config) Validate() error {
 	case c.MachineTLSCA != "" && c.MachineTLSCert == "":
 		bad("machine_tls_ca", "is the CA of machine_tls_cert, which is not set")
 	}
+	c.validateRPC(bad)
 	if c.TFTPMaxTransfers < 1 {
 		bad("tftp_max_transfers", "at least one transfer is needed")
 	}

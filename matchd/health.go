@@ -113,7 +113,7 @@ func (s *Server) healthReport(context.Context) any {
 			report.OtherServers = append(report.OtherServers, OtherServer{other.Interface, other.Server, other.Offered})
 		}
 	}
-	secure := s.secureFindings(time.Now())
+	secure := append(s.secureFindings(time.Now()), s.apiFindings(time.Now())...)
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
 	if s.health.siteErr != nil {
@@ -231,6 +231,9 @@ func (c *Config) listeners(dhcpOn bool) []doctor.Listener {
 	add("machine_https", "tcp", c.MachineHTTPS, true, false)
 	add("admin", "tcp", c.Admin, false, false)
 	add("tftp", "udp", c.TFTP, true, false)
+	if all, _, _ := c.rpcFiles().Exist(); all {
+		add("rpc", "tcp", c.RPC, false, false)
+	}
 	if dhcpOn {
 		add("dhcp", "udp", ":67", true, true)
 		add("dhcp boot service", "udp", ":4011", true, true)

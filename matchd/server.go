@@ -76,6 +76,7 @@ type Server struct {
 	admin *web.Admin
 
 	machineTLS *machineTLS // nil: machine_https is off
+	api        api
 
 	bootListener   net.Listener
 	adminListener  net.Listener // nil: off
@@ -85,7 +86,7 @@ type Server struct {
 
 // Addrs is where a server listens; a zero value means that it does not.
 type Addrs struct {
-	BootHTTP, Admin, TFTP, MachineHTTPS netip.AddrPort
+	BootHTTP, Admin, TFTP, MachineHTTPS, RPC netip.AddrPort
 }
 
 // New opens the state, builds every part and binds every address. The configuration must have been validated. Whoever gets a
@@ -98,7 +99,7 @@ func New(ctx context.Context, cfg Config, opt Options) (*Server, error) {
 		cfg: cfg, opt: opt, log: opt.Logger, metrics: prometheus.NewRegistry(),
 		stores: map[string]*boltstore.Store{}, machines: machine.NewRegistry(0), first: firstSite{read: make(chan struct{})},
 	}
-	for _, step := range []func(context.Context) error{s.openStores, s.openAssets, s.openSecure, s.buildCore, s.bind, s.buildEdges} {
+	for _, step := range []func(context.Context) error{s.openStores, s.openAssets, s.openSecure, s.openAPI, s.buildCore, s.bind, s.bindAPI, s.buildEdges, s.buildAPI} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -293,6 +294,9 @@ func (s *Server) Addrs() Addrs {
 	if s.secureListener != nil {
 		addrs.MachineHTTPS = s.secureListener.Addr().(*net.TCPAddr).AddrPort()
 	}
+	if s.api.listener != nil {
+		addrs.RPC = s.api.listener.Addr().(*net.TCPAddr).AddrPort()
+	}
 	if s.tftpConn != nil {
 		addrs.TFTP = s.tftpConn.LocalAddr().(*net.UDPAddr).AddrPort()
 	}
@@ -338,6 +342,11 @@ func (s *Server) serve(ctx context.Context) error {
 	if s.secureListener != nil {
 		part(edges, edgesCtx, "machine_https", s.serveSecure)
 	}
+	if s.api.server != nil {
+		part(&state, stateCtx, "audit log", s.api.audit.Run)
+		part(edges, edgesCtx, "rpc", s.serveAPI)
+		part(edges, edgesCtx, "certificates", s.watchAPICertificates)
+	}
 	if s.tftpConn != nil {
 		part(edges, edgesCtx, "tftp", func(ctx context.Context) error { return s.tftp.Serve(ctx, s.tftpConn) })
 	}
@@ -351,13 +360,13 @@ func (s *Server) serve(ctx context.Context) error {
 
 func (s *Server) announce() {
 	addrs := s.Addrs()
-	s.log.Info("serving", "version", s.opt.Version, "site", s.cfg.Site, "boot_http", addrs.BootHTTP, "tftp", addrs.TFTP, "machine_https", addrs.MachineHTTPS, "admin", addrs.Admin)
+	s.log.Info("serving", "version", s.opt.Version, "site", s.cfg.Site, "boot_http", addrs.BootHTTP, "tftp", addrs.TFTP, "machine_https", addrs.MachineHTTPS, "rpc", addrs.RPC, "admin", addrs.Admin)
 }
 
 // Close releases what New opened. A server that ran is closed already.
 func (s *Server) Close() error {
 	var errs []error
-	for _, listener := range []net.Listener{s.bootListener, s.adminListener, s.secureListener} {
+	for _, listener := range []net.Listener{s.bootListener, s.adminListener, s.secureListener, s.api.listener} {
 		if listener != nil {
 			errs = append(errs, ignoreClosed(listener.Close()))
 		}

@@ -36,6 +36,8 @@ type Options struct {
 	Config func(*matchd.Config)
 	// Unready returns without waiting for the daemon to be ready, for a site with problems.
 	Unready bool
+	// API serves the gRPC API too, with certificates of its own: see [Daemon.ClientTLS].
+	API bool
 	// Log gets the daemon's log; nil discards it.
 	Log io.Writer
 }
@@ -46,6 +48,8 @@ type Daemon struct {
 	Boot   string // base URL of the machines' HTTP
 	Admin  string // base URL of the admin listener
 	TFTP   netip.AddrPort
+	RPC    string // host and port of the gRPC API; empty without [Options.API]
+	PKI    string // directory with the API's certificates, as "matchd pki init" makes it
 	Server *matchd.Server
 
 	stop func() error
@@ -64,6 +68,10 @@ func Start(t testing.TB, options Options) *Daemon {
 	cfg.BootHTTP, cfg.Admin, cfg.TFTP, cfg.MachineHTTPS = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.DHCP.Interfaces = []matchd.InterfaceConfig{{Name: "lo", Mode: matchd.ModeOff}}
 	cfg.DHCP.ConflictProbe = false
+	cfg.RPC = ""
+	if options.API {
+		d.makePKI(t, &cfg)
+	}
 	if options.Config != nil {
 		options.Config(&cfg)
 	}
@@ -103,6 +111,9 @@ func (d *Daemon) run(t testing.TB, cfg matchd.Config, log io.Writer) {
 	})
 	addrs := server.Addrs()
 	d.Server, d.TFTP = server, addrs.TFTP
+	if addrs.RPC.IsValid() {
+		d.RPC = addrs.RPC.String()
+	}
 	d.Boot, d.Admin = "http://"+addrs.BootHTTP.String(), "http://"+addrs.Admin.String()
 }
 
