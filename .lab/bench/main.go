@@ -3,7 +3,7 @@
 // that it makes and that end with it.
 //
 //	cd .lab && go run ./bench                 everything, about fifteen minutes
-//	cd .lab && go run ./bench -only dhcp      dhcp, web, assets, separated by commas
+//	cd .lab && go run ./bench -only dhcp      dhcp, web, ignition, assets, separated by commas
 package main
 
 import (
@@ -30,7 +30,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.only, "only", "dhcp,web,assets", "what to measure")
+	flag.StringVar(&o.only, "only", "dhcp,web,ignition,assets", "what to measure")
 	flag.StringVar(&o.matchd, "matchd", "../bin/matchd", "the binary")
 	flag.StringVar(&o.tools, "tools", "../.cache/lab/bench", "tree of the other servers")
 	flag.StringVar(&o.scratch, "scratch", "../.cache/lab/bench-state", "directory for state")
@@ -50,7 +50,7 @@ func main() {
 var parts = []struct {
 	name string
 	run  func(context.Context, *options) error
-}{{"dhcp", benchDHCP}, {"web", benchWeb}, {"assets", benchAssets}}
+}{{"dhcp", benchDHCP}, {"web", benchWeb}, {"ignition", benchIgnition}, {"assets", benchAssets}}
 
 func run(ctx context.Context, o *options) error {
 	for _, path := range []*string{&o.matchd, &o.tools, &o.scratch} {

@@ -72,7 +72,11 @@ func measureWeb(ctx context.Context, o *options, n int) (webResult, error) {
 	defer b.Close()
 	for _, own := range []bool{false, true} {
 		site := filepath.Join(b.scratch, "site")
-		if err := writeSite(site, n, own); err != nil {
+		depends := nothing
+		if own {
+			depends = worker
+		}
+		if err := writeSite(site, n, depends); err != nil {
 			return r, err
 		}
 		server, err := b.startMatchd(ctx, "--site", site, "--tftp", "", "--dhcp-interfaces", "lan0=off")
@@ -174,9 +178,18 @@ func number(text, pattern string) (float64, error) {
 	return strconv.ParseFloat(m[1], 64)
 }
 
+// dependency is what of a config depends on the machine.
+type dependency string
+
+const (
+	nothing dependency = "one config for all of a profile"
+	snippet dependency = "a snippet with the host name"
+	worker  dependency = "the worker itself, by the host name"
+)
+
 // writeSite writes n groups, one per machine, that share a few profiles. The documents are of a real worker's size: some files and
-// units, and with own set the machine's host name in them.
-func writeSite(dir string, n int, own bool) error {
+// units, and the machine's host name in them where something depends on it.
+func writeSite(dir string, n int, depends dependency) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
@@ -186,7 +199,13 @@ func writeSite(dir string, n int, own bool) error {
 		}
 	}
 	for i := range profileCount {
-		if err := writeProfile(dir, i, own); err != nil {
+		if err := writeProfile(dir, i, depends); err != nil {
+			return err
+		}
+	}
+	if depends == snippet {
+		text := "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: /etc/hostname\n      overwrite: true\n      mode: 0644\n      contents: {inline: \"{{.hostname}}\"}\n"
+		if err := os.WriteFile(filepath.Join(dir, "ignition", "hostname.yaml"), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
@@ -200,7 +219,7 @@ func writeSite(dir string, n int, own bool) error {
 	return nil
 }
 
-func writeProfile(dir string, i int, own bool) error {
+func writeProfile(dir string, i int, depends dependency) error {
 	profile := fmt.Sprintf(`id: worker%d
 ignition_id: worker%d.yaml
 boot:
@@ -208,12 +227,15 @@ boot:
   initrd: [/assets/initrd.img]
   args: ["initrd=initrd.img", "ignition.firstboot", "ignition.platform.id=metal", "ignition.config.url=${matchd:config-url}"]
 `, i, i)
+	if depends == snippet {
+		profile += "snippets: [hostname.yaml]\n"
+	}
 	if err := os.WriteFile(filepath.Join(dir, "profiles", fmt.Sprintf("worker%d.yaml", i)), []byte(profile), 0o644); err != nil {
 		return err
 	}
 	var doc strings.Builder
 	name := fmt.Sprintf("worker%d", i)
-	if own {
+	if depends == worker {
 		name = "{{.hostname}}"
 	}
 	fmt.Fprintf(&doc, "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: /etc/hostname\n      mode: 0644\n      contents: {inline: %q}\n", name)

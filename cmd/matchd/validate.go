@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +43,12 @@ Exit status: 0 the site can be served, 1 it cannot.`,
 			if strict {
 				result.refuseWarnings()
 			}
-			if err := writeValidation(cmd.OutOrStdout(), result, output); err != nil {
+			if output == "json" {
+				err = writeJSON(cmd.OutOrStdout(), result)
+			} else {
+				result.write(terminal{cmd.OutOrStdout(), isTerminal(cmd.OutOrStdout())})
+			}
+			if err != nil {
 				return err
 			}
 			if !result.OK {
@@ -92,28 +97,33 @@ func (v *validation) refuseWarnings() {
 	}
 }
 
-func writeValidation(out io.Writer, result *validation, output string) error {
-	if output == "json" {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(result)
+func (v *validation) write(t terminal) {
+	for _, warning := range v.Warnings {
+		t.warning("warning: %v", warning)
 	}
-	for _, warning := range result.Warnings {
-		fmt.Fprintf(out, "warning: %v\n", warning)
+	for _, problem := range v.Problems {
+		t.problem(problem)
 	}
-	for _, problem := range result.Problems {
-		fmt.Fprintln(out, problem)
+	if v.Omitted > 0 {
+		t.line("and %d more problems", v.Omitted)
 	}
-	if result.Omitted > 0 {
-		fmt.Fprintf(out, "and %d more problems\n", result.Omitted)
+	if v.OK {
+		t.good("ok: %s", v.Summary)
+		return
 	}
-	if result.OK {
-		fmt.Fprintf(out, "ok: %s\n", result.Summary)
-		return nil
-	}
-	_, err := fmt.Fprintf(out, "%d problems\n", len(result.Problems)+result.Omitted)
-	return err
+	t.bad("%d problems", len(v.Problems)+v.Omitted)
 }
+
+// problem writes a problem with its place in bold.
+func (t terminal) problem(p site.Problem) {
+	text := p.String()
+	if at := strings.Index(text, ": "); t.colour && at > 0 {
+		text = "\x1b[1m" + text[:at] + "\x1b[0m" + text[at:]
+	}
+	t.line("%s", text)
+}
+
+func (t terminal) bad(format string, args ...any) { t.coloured("31", format, args...) }
 
 // progressFrom is the number of configs from which progress is worth telling.
 const progressFrom = 1000

@@ -108,6 +108,7 @@ func (l *loader) try(ctx context.Context, r *reading) error {
 	if err != nil {
 		return err
 	}
+	trial.NameGroups(r.site.Objects(), r.problems.Problems)
 	for _, problem := range found.Problems {
 		r.problems.add(problem)
 	}

@@ -253,13 +253,13 @@ warning: profiles/sub: directories in profiles/ are not read
 }
 
 func TestLoadLargeFiles(t *testing.T) {
-	dir := siteOf(t, "-- groups/a.yaml --\nprofile: p\n-- profiles/p.yaml --\n{}\n-- generic/big --\n")
+	dir := siteOf(t, "-- groups/a.yaml --\nprofile: p\n-- groups/b.yaml --\nprofile: q\n-- profiles/p.yaml --\n{}\n-- profiles/q.yaml --\ngeneric_id: big\n-- generic/big --\n")
 	for name, size := range map[string]int{"groups/a.yaml": site.MaxFileSize + 1, "generic/big": profiles.MaxTemplateSize + 1} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.Repeat("#", size)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := "generic/big: has more than 262144 bytes\ngroups/a.yaml: has more than 262144 bytes\n"
+	want := "generic/big: has more than 262144 bytes  (group b)\ngroups/a.yaml: has more than 262144 bytes\n"
 	if got := outcome(site.Load(dir)); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

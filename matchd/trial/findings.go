@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/matchd/matchd/groups"
+	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/render"
 	"github.com/matchd/matchd/profiles"
 )
@@ -74,9 +75,13 @@ func (f *finding) problem() Problem {
 	return f.Problem
 }
 
-// nameGroups adds to problems of documents that are wrong by themselves the groups that would get them.
-func (r *run) nameGroups() {
-	if len(r.problems) == 0 {
+// NameGroups adds to problems of documents that are wrong by themselves the groups that would get them. Problems that name groups keep them.
+func NameGroups(objects catalog.Objects, problems []Problem) {
+	newRun(objects, Options{}).nameGroups(problems)
+}
+
+func (r *run) nameGroups(problems []Problem) {
+	if len(problems) == 0 {
 		return
 	}
 	users := map[string][]string{}
@@ -86,8 +91,8 @@ func (r *run) nameGroups() {
 			users[name] = append(users[name], group.ID)
 		}
 	}
-	for i := range r.problems {
-		if p := &r.problems[i]; p.Groups == nil {
+	for i := range problems {
+		if p := &problems[i]; p.Groups == nil {
 			p.Groups = users[p.File]
 		}
 	}

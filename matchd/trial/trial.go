@@ -66,7 +66,7 @@ func Run(ctx context.Context, objects catalog.Objects, options Options) (*Result
 	if err := r.try(ctx); err != nil {
 		return nil, err
 	}
-	r.nameGroups()
+	r.nameGroups(r.problems)
 	options.Cache.end(options.Changed == nil, r.read)
 	return &Result{Problems: Sort(r.problems), Warnings: Sort(r.warnings)}, nil
 }
