@@ -21,7 +21,7 @@ var rooms = []struct {
 }{
 	{"leaves", false, []string{"groups", "profiles", "assets", "matchd/machine", "matchd/fault", "matchd/keyfile", "rpc/matchdpb", "rpc/matchboxpb"}},
 	{"state", false, []string{"matchd/store", "matchd/store/boltstore", "matchd/store/storetest", "matchd/lease", "matchd/event", "matchd/auth", "matchd/audit", "matchd/pki", "matchd/cloud", "matchd/kube"}},
-	{"core", false, []string{"matchd/render", "matchd/trial", "matchd/site", "matchd/catalog", "matchd/change", "matchd/boot", "matchd/bootfile", "matchd/firmware", "matchd/bundle", "matchd/doctor"}},
+	{"core", false, []string{"matchd/render", "matchd/trial", "matchd/site", "matchd/catalog", "matchd/change", "matchd/boot", "matchd/bootfile", "matchd/inspect", "matchd/firmware", "matchd/bundle", "matchd/doctor"}},
 	{"edges", true, []string{"matchd/dhcp", "matchd/tftp", "matchd/web", "matchd/ui", "rpc", "rpc/client"}},
 	{"root", false, []string{"matchd"}},
 	{"tests", false, []string{"matchd/matchdtest"}},

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/matchd/matchd/groups"
+	"github.com/matchd/matchd/matchd/inspect"
 )
 
 func explainCommand() *cobra.Command {
@@ -33,11 +33,11 @@ Exit status: 0 a group matches, 1 none does, or the site has problems.`,
 			if err != nil {
 				return err
 			}
-			found := explain(a)
+			found := inspect.Explain(a.snapshot, a.subject.Labels)
 			if output == "json" {
 				err = writeJSON(cmd.OutOrStdout(), found)
 			} else {
-				err = found.write(terminal{cmd.OutOrStdout(), isTerminal(cmd.OutOrStdout())})
+				err = explanation{found}.write(terminal{cmd.OutOrStdout(), isTerminal(cmd.OutOrStdout())})
 			}
 			if err == nil && found.Group == "" {
 				err = errProblem
@@ -50,53 +50,8 @@ Exit status: 0 a group matches, 1 none does, or the site has problems.`,
 	return cmd
 }
 
-// explanation is the answer as JSON.
-type explanation struct {
-	Labels  map[string]string `json:"labels"`
-	Group   string            `json:"group,omitempty"` // empty: none matches
-	Reason  string            `json:"reason"`
-	Matches []matching        `json:"matches"`
-	Nearest []nearest         `json:"nearest"`
-}
-
-// matching is a group that matches.
-type matching struct {
-	Group    string          `json:"group"`
-	File     string          `json:"file,omitempty"`
-	Profile  string          `json:"profile"`
-	Priority int             `json:"priority"`
-	Selector groups.Selector `json:"selector"`
-}
-
-// nearest is a group that does not match.
-type nearest struct {
-	Group   string `json:"group"`
-	Profile string `json:"profile"`
-	Label   string `json:"label"`
-	Want    string `json:"want"`
-	Got     string `json:"got"`
-	Failing int    `json:"failing"`
-	Pairs   int    `json:"pairs"`
-}
-
-func explain(a *answer) explanation {
-	found := a.snapshot.Groups.Explain(a.labels)
-	out := explanation{Labels: a.labels, Reason: found.String(), Matches: []matching{}, Nearest: []nearest{}}
-	if found.Chosen != nil {
-		out.Group = found.Chosen.ID
-	}
-	for _, group := range found.Candidates {
-		selector := group.Selector
-		if selector == nil {
-			selector = groups.Selector{}
-		}
-		out.Matches = append(out.Matches, matching{group.ID, a.snapshot.GroupFile(group), group.Profile, group.Priority, selector})
-	}
-	for _, miss := range found.Nearest {
-		out.Nearest = append(out.Nearest, nearest{miss.Group.ID, miss.Group.Profile, miss.Key, miss.Want, miss.Got, miss.Failing, miss.Pairs})
-	}
-	return out
-}
+// explanation is the answer, for people.
+type explanation struct{ inspect.Explanation }
 
 func (e explanation) write(t terminal) error {
 	t.heading("%s", e.Reason)

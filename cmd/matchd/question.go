@@ -16,6 +16,7 @@ import (
 	"github.com/matchd/matchd/matchd"
 	"github.com/matchd/matchd/matchd/boot"
 	"github.com/matchd/matchd/matchd/catalog"
+	"github.com/matchd/matchd/matchd/inspect"
 	"github.com/matchd/matchd/matchd/machine"
 	"github.com/matchd/matchd/matchd/site"
 )
@@ -59,8 +60,7 @@ func readOptions(cfg *matchd.Config) site.ReadOptions {
 type answer struct {
 	snapshot *catalog.Snapshot
 	planner  *boot.Planner
-	ask      boot.Ask
-	labels   groups.Labels // all that the machine is matched by
+	subject  *inspect.Subject
 }
 
 // Current implements [boot.Catalog].
@@ -97,8 +97,10 @@ func (q *question) load(ctx context.Context) (*answer, error) {
 		machines.Pin(known)
 	}
 	snapshot := catalog.NewSnapshot(loaded.Objects(), catalog.Options{RefuseOverlaps: cfg.Overlaps == matchd.OverlapsError})
-	a := &answer{snapshot: snapshot, labels: known.Merge(labels)}
-	a.ask = boot.Ask{Labels: labels, RawQuery: query.Encode(), BaseURL: strings.TrimSuffix(q.baseURL, "/")}
+	a := &answer{snapshot: snapshot, subject: &inspect.Subject{
+		Machine: known, Labels: known.Merge(labels),
+		Ask: boot.Ask{Labels: labels, RawQuery: query.Encode(), BaseURL: strings.TrimSuffix(q.baseURL, "/")},
+	}}
 	// Nobody knows here whether the server has HTTPS; the plan of a profile that needs it is shown as if it had.
 	a.planner = boot.NewPlanner(boot.Options{
 		Catalog: a, Machines: machines, Unmatched: cfg.Unmatched, Exit: cfg.ExitMethod, Overrides: overrides, Pointing: &boot.Pointing{},
@@ -138,11 +140,6 @@ func (q *question) parse() (url.Values, machine.Machine, error) {
 		return nil, known, usageError{errors.New("what the server knows of a machine, such as its platform, needs --mac")}
 	}
 	return query, known, nil
-}
-
-// request is the question in the catalog's terms.
-func (a *answer) request() catalog.Request {
-	return catalog.Request{Labels: a.ask.Labels, RawQuery: a.ask.RawQuery, BaseURL: a.ask.BaseURL, Machine: a.labels}
 }
 
 // describeSelector says whom a group wants.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/matchd/matchd/matchd/boot"
 	"github.com/matchd/matchd/matchd/catalog"
-	"github.com/matchd/matchd/matchd/fault"
+	"github.com/matchd/matchd/matchd/inspect"
 	"github.com/matchd/matchd/matchd/render"
 	"github.com/matchd/matchd/profiles"
 )
@@ -58,13 +58,13 @@ Exit status: 0 the machine would boot, 1 it would not, or the site has problems.
 
 // render writes one form of output.
 func (a *answer) render(ctx context.Context, w io.Writer, output string, provenance bool) error {
-	selection, err := a.snapshot.Match(a.labels)
+	selection, err := a.snapshot.Match(a.subject.Labels)
 	if err != nil {
 		return err
 	}
 	switch output {
 	case "ignition":
-		config, err := a.planner.Own(ctx, a.ask)
+		config, err := a.planner.Own(ctx, a.subject.Ask)
 		if err == nil {
 			_, err = w.Write(config.JSON)
 		}
@@ -72,30 +72,35 @@ func (a *answer) render(ctx context.Context, w io.Writer, output string, provena
 	case "butane":
 		return a.writeDocuments(ctx, w, selection)
 	case "script", "grub":
-		plan, err := a.planner.Plan(ctx, a.ask)
-		if err != nil {
-			return err
-		}
-		script := plan.IPXE()
-		if output == "grub" {
-			script = plan.GRUB()
-		}
-		_, err = w.Write(script)
-		return err
+		return a.writeScript(ctx, w, output)
 	}
-	got, err := a.everything(ctx, selection, provenance)
-	if err != nil {
-		return err
+	got := inspect.Render(ctx, a.snapshot, a.planner, a.subject, inspect.RenderOptions{Provenance: provenance})
+	if len(got.Problems) > 0 {
+		return got.Problems[0]
 	}
+	shown := a.everything(got)
 	if output == "json" {
-		return writeJSON(w, got)
+		return writeJSON(w, shown)
 	}
-	got.write(terminal{w, isTerminal(w)})
+	shown.write(terminal{w, isTerminal(w)})
 	return nil
 }
 
+func (a *answer) writeScript(ctx context.Context, w io.Writer, output string) error {
+	plan, err := a.planner.Plan(ctx, a.subject.Ask)
+	if err != nil {
+		return err
+	}
+	script := plan.IPXE()
+	if output == "grub" {
+		script = plan.GRUB()
+	}
+	_, err = w.Write(script)
+	return err
+}
+
 func (a *answer) writeDocuments(ctx context.Context, w io.Writer, selection catalog.Selection) error {
-	documents, err := a.snapshot.Documents(ctx, selection, a.request())
+	documents, err := a.snapshot.Documents(ctx, selection, a.subject.Request())
 	if err != nil {
 		return err
 	}
@@ -133,31 +138,21 @@ type renderedConfig struct {
 	Config  json.RawMessage `json:"config"`
 }
 
-func (a *answer) everything(ctx context.Context, selection catalog.Selection, provenance bool) (*rendered, error) {
-	got := &rendered{
-		Labels: a.labels, Group: selection.Group.ID, Profile: selection.Profile.ID, Warnings: []render.Problem{},
+// everything puts what the machine gets into the form for people and programs.
+func (a *answer) everything(got *inspect.Rendering) *rendered {
+	selection := got.Selection
+	shown := &rendered{
+		Labels: a.subject.Labels, Group: selection.Group.ID, Profile: selection.Profile.ID, Sources: got.Sources, Warnings: []render.Problem{},
 		groupFile: a.snapshot.GroupFile(selection.Group), profileFile: a.snapshot.ProfileFile(selection.Profile),
 	}
 	if selection.Profile.Boot.Kernel != "" {
-		plan, err := a.planner.Plan(ctx, a.ask)
-		if err != nil {
-			return nil, err
-		}
-		got.Boot = bootOf(plan)
+		shown.Boot = bootOf(got.Plan)
 	}
-	config, err := a.planner.Own(ctx, a.ask)
-	switch {
-	case fault.Is(err, fault.NotFound): // the profile has no config
-		return got, nil
-	case err != nil:
-		return nil, err
+	if config := got.Config; config != nil {
+		shown.Ignition = &renderedConfig{config.Version, config.Digest, len(config.JSON), delivery(selection.Profile, shown.Boot), config.JSON}
+		shown.Warnings = append(shown.Warnings, config.Warnings...)
 	}
-	got.Ignition = &renderedConfig{config.Version, config.Digest, len(config.JSON), delivery(selection.Profile, got.Boot), config.JSON}
-	got.Warnings = append(got.Warnings, config.Warnings...)
-	if provenance {
-		got.Sources, err = a.snapshot.Provenance(ctx, selection, a.request())
-	}
-	return got, err
+	return shown
 }
 
 // delivery says how a machine gets its config, if not simply by /ignition; boot is nil for a profile that boots nothing.
