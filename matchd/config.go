@@ -52,8 +52,17 @@ type Config struct {
 	Machines         []MachineConfig   `yaml:"machines"`
 	TFTPSinglePort   bool              `yaml:"tftp_single_port"`
 	TFTPMaxTransfers int               `yaml:"tftp_max_transfers"`
+	KeyRing          string            `yaml:"key_ring"`
+	PassphraseFile   string            `yaml:"key_ring_passphrase_file"`
 	DHCP             DHCPConfig        `yaml:"dhcp"`
+
+	Passphrase string   `yaml:"-"` // of the key ring, where it comes from the environment
+	Matchbox   bool     `yaml:"-"` // serve as matchbox does: see docs/matchbox.md
+	BootTLS    KeyFiles `yaml:"-"` // boot_http is HTTPS with this certificate; zero: plain HTTP
 }
+
+// KeyFiles name a certificate and its private key in PEM form.
+type KeyFiles struct{ Cert, Key string }
 
 // MachineConfig overrides what the daemon would do for one machine.
 type MachineConfig struct {
@@ -193,7 +202,7 @@ func (c *Config) Validate() error {
 			bad(listener[0], `%q is not an address such as ":8080" or "10.0.0.1:8080"`, listener[1])
 		}
 	}
-	if c.StateDir == "" {
+	if c.StateDir == "" && !c.Matchbox {
 		bad("state_dir", "a directory is needed to keep leases and events in")
 	}
 	if c.BootHTTP == "" {

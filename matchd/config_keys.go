@@ -44,6 +44,8 @@ var keys = [...]Key{
 	{"machines", "settings for single machines: loader, exit_method, tftp_blksize, labels"},
 	{"tftp_single_port", "answer TFTP from port 69 alone, for NAT; some firmware does not accept it"},
 	{"tftp_max_transfers", "TFTP transfers at the same time"},
+	{"key_ring", "OpenPGP key ring to sign with what machines fetch, under PATH.sig and PATH.asc"},
+	{"key_ring_passphrase_file", "file with the passphrase of the key ring's first key; or set MATCHD_PASSPHRASE"},
 	{"dhcp.interfaces", "interfaces that DHCP is answered on, as eth0=proxy, eth1=server or eth2=off; by default proxy on the default route's"},
 	{"dhcp.subnets", "subnets with pools, options and reservations, for interfaces and relays in server mode"},
 	{"dhcp.conflict_probe", "ask by ARP whether an address is in use before it is offered"},
@@ -65,18 +67,25 @@ type Sources struct {
 	File  string                      // path; empty: DefaultConfigFile if it exists
 	Env   func(string) (string, bool) // such as os.LookupEnv; nil: none
 	Flags map[string]string           // by Key.Flag, only those given
+	Base  func() Config               // what is so when nobody says otherwise; nil: DefaultConfig
+	Last  func(*Config) error         // lays over what outranks all of these; nil: nothing
+
+	NoFile bool // no file is read
 }
 
 // LoadConfig gathers the configuration. Every error names the file, variable or flag that it is about and is of kind Invalid.
 func LoadConfig(src Sources) (Config, error) {
-	cfg := DefaultConfig()
+	cfg := src.base()
 	file := src.File
 	if file == "" {
 		file = DefaultConfigFile
 	}
-	data, err := readConfigFile(file)
-	if err != nil {
-		return Config{}, err
+	var data []byte
+	if !src.NoFile {
+		var err error
+		if data, err = readConfigFile(file); err != nil {
+			return Config{}, err
+		}
 	}
 	if err := site.Decode(file, data, &cfg); err != nil {
 		return Config{}, err
@@ -96,10 +105,22 @@ func LoadConfig(src Sources) (Config, error) {
 			}
 		}
 	}
+	if src.Last != nil {
+		if err := src.Last(&cfg); err != nil {
+			return Config{}, err
+		}
+	}
 	if err := cfg.Validate(); err != nil {
 		return Config{}, fault.New(fault.Invalid, "checking the configuration (file %s): %w", file, err)
 	}
 	return cfg, nil
+}
+
+func (src *Sources) base() Config {
+	if src.Base != nil {
+		return src.Base()
+	}
+	return DefaultConfig()
 }
 
 // set lays one value over the configuration. The value is YAML as it would stand in the file; a list may be written without its brackets.

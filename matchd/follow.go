@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/matchd/matchd/matchd/site"
+	"github.com/matchd/matchd/matchd/store"
 )
 
 // applyTimeout bounds one application of a site, until it is served.
@@ -43,6 +44,9 @@ func (s *Server) followSite(ctx context.Context) error {
 	if s.cfg.Site == "" {
 		return nil
 	}
+	if s.directory != nil {
+		return s.followDirectory(ctx)
+	}
 	return site.Watch(ctx, s.cfg.Site, site.WatchOptions{Logger: s.log, RefuseOverlaps: s.cfg.Overlaps == OverlapsError}, func(loaded *site.Site, err error) error {
 		s.first.set(loaded, err)
 		if err != nil {
@@ -55,6 +59,28 @@ func (s *Server) followSite(ctx context.Context) error {
 		}
 		s.tellSite(result, err)
 		return err // to be tried again
+	})
+}
+
+// followDirectory is followSite for matchbox's data directory, of which what cannot be used is left out.
+func (s *Server) followDirectory(ctx context.Context) error {
+	return site.Watch(ctx, s.cfg.Site, site.WatchOptions{Logger: s.log, Read: s.directory.Read}, func(loaded *site.Site, err error) error {
+		s.first.set(loaded, err)
+		result := "refused"
+		if err == nil {
+			result, err = s.applySite(ctx, loaded)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			s.health.setLeftOut(loaded.LeftOut)
+			for _, problem := range loaded.LeftOut {
+				s.log.Error("site: left out: " + problem.String())
+			}
+		}
+		s.tellSite(result, err)
+		return err
 	})
 }
 
@@ -80,7 +106,13 @@ func (s *Server) applySite(ctx context.Context, loaded *site.Site) (result strin
 	for _, warning := range loaded.Warnings {
 		s.log.Warn("site: " + warning.String())
 	}
-	revision, changed, err := loaded.Apply(ctx, s.stores["config"])
+	var revision store.Revision
+	changed := 0
+	if s.directory != nil {
+		loaded, revision, changed, err = s.directory.Apply(ctx, loaded, s.stores["config"])
+	} else {
+		revision, changed, err = loaded.Apply(ctx, s.stores["config"])
+	}
 	if err != nil {
 		return "refused", err
 	}
@@ -90,7 +122,7 @@ func (s *Server) applySite(ctx context.Context, loaded *site.Site) (result strin
 	if changed >= manyObjects {
 		debug.FreeOSMemory() // reading that many files left garbage that is not needed again until the next such change
 	}
-	s.log.Info("the site is served", "site", s.cfg.Site, "revision", revision, "changed", changed, "content", loaded.Summary())
+	s.log.Info("the site is served", "site", s.cfg.Site, "revision", revision, "changed", changed, "content", loaded.Describe())
 	if changed == 0 {
 		return "unchanged", nil
 	}

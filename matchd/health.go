@@ -23,6 +23,7 @@ type health struct {
 	mu       sync.Mutex
 	siteErr  error // of the last attempt to read or apply the site; nil: it is served
 	siteTime time.Time
+	leftOut  []string // of the data directory that is served leniently
 	findings []doctor.Finding
 }
 
@@ -57,6 +58,15 @@ func (h *health) setSite(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.siteErr, h.siteTime = err, time.Now()
+}
+
+func (h *health) setLeftOut(problems []site.Problem) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leftOut = nil
+	for _, problem := range problems {
+		h.leftOut = append(h.leftOut, problem.String())
+	}
 }
 
 func (h *health) setFindings(findings []doctor.Finding) {
@@ -119,6 +129,7 @@ func (s *Server) healthReport(context.Context) any {
 	if s.health.siteErr != nil {
 		report.SiteProblems = strings.Split(s.health.siteErr.Error(), "\n")
 	}
+	report.SiteProblems = append(report.SiteProblems, s.health.leftOut...)
 	for _, finding := range s.health.findings {
 		if finding.ID != doctor.PointerID { // secure has what is true by now
 			secure = append(secure, finding)

@@ -21,6 +21,9 @@ import (
 
 // dhcpInterfaces returns the configured interfaces; without any, proxy mode on the default route's.
 func (c *Config) dhcpInterfaces() ([]dhcp.Interface, error) {
+	if len(c.DHCP.Interfaces) == 0 && c.Matchbox {
+		return nil, nil
+	}
 	if len(c.DHCP.Interfaces) == 0 {
 		name, err := defaultInterface()
 		if err != nil {
@@ -193,7 +196,7 @@ func (c *Config) blksizes() map[machine.MAC]int {
 // assetsDir returns the directory of kernels and initrds; empty if there is none.
 func (c *Config) assetsDir() string {
 	switch {
-	case c.AssetsDir != "":
+	case c.AssetsDir != "" || c.Matchbox:
 		return c.AssetsDir
 	case c.Site == "":
 		return filepath.Join(c.StateDir, "assets")

@@ -6,6 +6,7 @@ package matchd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,7 @@ import (
 	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/lease"
 	"github.com/matchd/matchd/matchd/machine"
+	"github.com/matchd/matchd/matchd/site"
 	"github.com/matchd/matchd/matchd/store/boltstore"
 	"github.com/matchd/matchd/matchd/tftp"
 	"github.com/matchd/matchd/matchd/web"
@@ -66,6 +68,10 @@ type Server struct {
 	health   health
 	first    firstSite
 
+	discardState func() error    // removes a state directory that nobody asked to keep; nil: it is kept
+	directory    *site.Directory // matchbox's; nil: the site is read strictly and never written
+	replaced     *boot.Replacements
+
 	siteMetrics *siteMetrics
 
 	dhcpOptions dhcp.Options
@@ -99,7 +105,7 @@ func New(ctx context.Context, cfg Config, opt Options) (*Server, error) {
 		cfg: cfg, opt: opt, log: opt.Logger, metrics: prometheus.NewRegistry(),
 		stores: map[string]*boltstore.Store{}, machines: machine.NewRegistry(0), first: firstSite{read: make(chan struct{})},
 	}
-	for _, step := range []func(context.Context) error{s.openStores, s.openAssets, s.openSecure, s.openAPI, s.buildCore, s.bind, s.bindAPI, s.buildEdges, s.buildAPI} {
+	for _, step := range []func(context.Context) error{s.openState, s.openStores, s.openAssets, s.openSecure, s.openAPI, s.buildCore, s.bind, s.bindAPI, s.buildEdges, s.buildAPI} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -107,10 +113,13 @@ func New(ctx context.Context, cfg Config, opt Options) (*Server, error) {
 	return s, nil
 }
 
+// openState makes the state directory.
+func (s *Server) openState(context.Context) (err error) {
+	s.cfg.StateDir, s.discardState, err = s.cfg.stateDir(s.log)
+	return err
+}
+
 func (s *Server) openStores(context.Context) error {
-	if err := os.MkdirAll(s.cfg.StateDir, 0o750); err != nil {
-		return fmt.Errorf("making the state directory: %w", err)
-	}
 	for _, file := range []string{ConfigDB, LeasesDB, EventsDB} {
 		name := file[:len(file)-len(filepath.Ext(file))]
 		options := boltstore.Options{Name: name}
@@ -128,11 +137,13 @@ func (s *Server) openStores(context.Context) error {
 
 func (s *Server) openAssets(context.Context) error {
 	var err error
-	if s.assets, err = assets.OpenTree(s.cfg.assetsDir()); err != nil {
-		return err
-	}
-	if _, err := os.Stat(s.cfg.assetsDir()); errors.Is(err, os.ErrNotExist) {
-		s.log.Info("no assets directory yet: kernels must come from elsewhere until there is one", "dir", s.cfg.assetsDir())
+	if dir := s.cfg.assetsDir(); dir != "" { // matchbox's can be switched off
+		if s.assets, err = assets.OpenTree(dir); err != nil {
+			return err
+		}
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			s.log.Info("no assets directory yet: kernels must come from elsewhere until there is one", "dir", dir)
+		}
 	}
 	options := assets.LoaderOptions{Overrides: s.cfg.Loaders}
 	if s.cfg.LoadersDir != "" {
@@ -153,6 +164,13 @@ func (s *Server) bind(ctx context.Context) error {
 	var config net.ListenConfig
 	if s.bootListener, err = config.Listen(ctx, "tcp", s.cfg.BootHTTP); err != nil {
 		return fmt.Errorf("binding boot_http: %w", err)
+	}
+	if s.cfg.BootTLS != (KeyFiles{}) {
+		secure, err := s.cfg.bootTLS(s.log)
+		if err != nil {
+			return err
+		}
+		s.bootListener = tls.NewListener(s.bootListener, secure)
 	}
 	if s.cfg.Admin != "" {
 		if s.adminListener, err = config.Listen(ctx, "tcp", s.cfg.Admin); err != nil {
@@ -180,7 +198,11 @@ func (s *Server) buildCore(ctx context.Context) error {
 		return fmt.Errorf("opening the timeline: %w", err)
 	}
 	s.siteMetrics = newSiteMetrics(s.metrics)
-	s.catalog = catalog.New(s.stores["config"], catalog.Options{Logger: s.log, Registry: s.metrics, RefuseOverlaps: s.cfg.Overlaps == OverlapsError})
+	s.catalog = catalog.New(s.stores["config"], catalog.Options{Logger: s.log, Registry: s.metrics, RefuseOverlaps: s.cfg.Overlaps == OverlapsError, Lenient: s.cfg.Matchbox})
+	s.replaced = boot.NewReplacements()
+	if s.cfg.Matchbox {
+		s.directory = site.NewDirectory(s.cfg.Site)
+	}
 	_, subnets, err := s.cfg.dhcpSubnets()
 	if err != nil {
 		return err
@@ -211,6 +233,7 @@ func (s *Server) buildEdges(context.Context) error {
 		Catalog: s.catalog, Machines: s.machines, Loaders: s.loaders, Loops: loops,
 		Unmatched: s.cfg.Unmatched, Exit: s.cfg.ExitMethod, Overrides: s.cfg.Overrides(s.machines),
 		Advertise: s.cfg.Advertise, HTTPPort: httpPort(s.bootListener.Addr()), Pointing: s.pointing(),
+		HTTPS: s.cfg.BootTLS != (KeyFiles{}), Replaced: s.replaced, Matchbox: s.cfg.Matchbox,
 	})
 	roles := bootfile.NewRoles()
 	space := &bootfile.Space{Loaders: s.loaders, Planner: s.planner, Assets: s.assets, Machines: s.machines, Roles: roles}
@@ -218,7 +241,10 @@ func (s *Server) buildEdges(context.Context) error {
 		return err
 	}
 	blksizes := s.cfg.blksizes()
-	var err error
+	signer, err := s.cfg.openKeyRing()
+	if err != nil {
+		return err
+	}
 	s.tftp, err = tftp.New(tftp.Options{
 		Source: space, Recorder: loops, Logger: s.log, Metrics: s.metrics, BaseURL: s.planner.BaseURL,
 		BlockSize:    func(mac machine.MAC) int { return blksizes[mac] },
@@ -231,6 +257,7 @@ func (s *Server) buildEdges(context.Context) error {
 		Planner: s.planner, Configurer: s.planner, Files: space, Assets: s.assets, Machines: s.machines, Roles: roles,
 		Recorder: loops, Logger: s.log, Metrics: s.metrics, Pointed: s.planner,
 		BaseURL: func(local netip.AddrPort) string { return s.planner.BaseURL(local.Addr()) },
+		Signer:  signer, Matchbox: s.cfg.Matchbox,
 	})
 	if err != nil {
 		return err
@@ -381,6 +408,10 @@ func (s *Server) Close() error {
 	for name, opened := range s.stores {
 		errs = append(errs, opened.Close())
 		delete(s.stores, name)
+	}
+	if s.discardState != nil {
+		errs = append(errs, s.discardState())
+		s.discardState = nil
 	}
 	return errors.Join(errs...)
 }

@@ -6,4 +6,6 @@ import "google.golang.org/grpc"
 func register(s grpc.ServiceRegistrar, o *Options) {
 	registerAudit(s, o)
 	registerStatus(s, o)
+	registerReads(s, o)
+	registerMatchbox(s, o)
 }

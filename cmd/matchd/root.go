@@ -62,7 +62,8 @@ func checkOutput(command, output string) error {
 }
 
 // settings adds the daemon's settings as flags to a command and returns a function that gathers the configuration.
-func settings(cmd *cobra.Command) func() (matchd.Config, error) {
+// adjust may change where the settings come from.
+func settings(cmd *cobra.Command, adjust ...func(*matchd.Sources) error) func() (matchd.Config, error) {
 	file := cmd.Flags().StringP("config", "c", "", "configuration file (default "+matchd.DefaultConfigFile+", if it exists; variable MATCHD_CONFIG)")
 	values := map[string]*string{}
 	for _, key := range matchd.Keys() {
@@ -81,13 +82,22 @@ func settings(cmd *cobra.Command) func() (matchd.Config, error) {
 				source.Flags[name] = *value
 			}
 		}
-		return matchd.LoadConfig(source)
+		for _, change := range adjust {
+			if err := change(&source); err != nil {
+				return matchd.Config{}, err
+			}
+		}
+		cfg, err := matchd.LoadConfig(source)
+		if cfg.Passphrase == "" {
+			cfg.Passphrase = os.Getenv("MATCHD_PASSPHRASE")
+		}
+		return cfg, err
 	}
 }
 
 // configured gives a command the daemon's settings and runs it with what they come to.
-func configured(cmd *cobra.Command, run func(cmd *cobra.Command, cfg matchd.Config, args []string) error) *cobra.Command {
-	load := settings(cmd)
+func configured(cmd *cobra.Command, run func(cmd *cobra.Command, cfg matchd.Config, args []string) error, adjust ...func(*matchd.Sources) error) *cobra.Command {
+	load := settings(cmd, adjust...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := load()
 		if err != nil {

@@ -32,9 +32,10 @@ goes on being served, and the log, /readyz and /metrics on the admin listener sa
       --dhcp-subnets '{subnet: 10.0.0.0/24, pools: [10.0.0.100-10.0.0.200], options: {router: [10.0.0.1]}}'`,
 		Args: arguments(cobra.NoArgs),
 	}
-	return configured(cmd, func(cmd *cobra.Command, cfg matchd.Config, _ []string) error {
+	matchbox := addMatchbox(cmd)
+	return matchbox.versioned(configured(cmd, func(cmd *cobra.Command, cfg matchd.Config, _ []string) error {
 		return serve(cmd.Context(), cfg, cmd.ErrOrStderr())
-	})
+	}, matchbox.adjust))
 }
 
 // gcPercent trades a little time for memory: most of what a daemon holds is snapshots and timelines that live long.

@@ -55,6 +55,7 @@ type Options struct {
 	Exit      ExitMethod
 	Overrides map[machine.MAC]Override
 	Advertise string        // host, or host and port, to tell machines; empty: the address that they reached
+	HTTPS     bool          // the machines' HTTP is HTTPS
 	HTTPPort  uint16        // of the machines' HTTP
 	Pointing  *Pointing     // nil: there is no HTTPS, and machines of profiles with config: pointer must wait
 	Replaced  *Replacements // groups that may come back in a moment; nil: none
@@ -85,13 +86,17 @@ func (p *Planner) BaseURL(server netip.Addr) string {
 			host = strings.Trim(p.opt.Advertise, "[]")
 		}
 	}
-	if port == "80" {
+	scheme, usual := "http://", "80"
+	if p.opt.HTTPS {
+		scheme, usual = "https://", "443"
+	}
+	if port == usual {
 		if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
 			host = "[" + host + "]"
 		}
-		return "http://" + host
+		return scheme + host
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + net.JoinHostPort(host, port)
 }
 
 // labels lays what the server knows of the asking machine over what the query claims.
