@@ -1,0 +1,36 @@
+package rpc
+
+import (
+	"net"
+
+	"google.golang.org/grpc"
+)
+
+// Register offers further services before the server serves.
+func (s *Server) Register(register func(grpc.ServiceRegistrar)) { register(strict{s.grpc}) }
+
+// Bounded returns a listener with the server's bounds.
+func Bounded(listener net.Listener) net.Listener {
+	m := newMetrics(nil)
+	return newBounded(listener, newRefusals(nil, m, nil), m)
+}
+
+// Policy returns the rules as "METHOD action scoped|unscoped".
+func Policy() map[string][2]string {
+	rules := map[string][2]string{}
+	for method, rule := range policy {
+		scope := ""
+		if rule.scoped {
+			scope = "scoped"
+		}
+		rules[method] = [2]string{string(rule.action), scope}
+	}
+	return rules
+}
+
+// Bounds of the server.
+const (
+	MaxConnections = maxConnections
+	MaxPerHost     = maxPerHost
+	MaxIdentities  = maxIdentities
+)
