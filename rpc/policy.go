@@ -70,7 +70,7 @@ var policy = map[string]rule{
 	"/matchd.v1.Boot/Simulate":           {action: auth.Read, scoped: true, cost: simulateCost, timeout: callTimeout},
 	"/matchd.v1.Assets/GetAsset":         {action: auth.Read, scoped: true, cost: renderCost},
 	"/matchd.v1.Assets/ListAssets":       {action: auth.Read, scoped: true, cost: listCost},
-	"/matchd.v1.Leases/ListLeases":       {action: auth.Read, cost: listCost},
+	"/matchd.v1.Leases/ListLeases":       {action: auth.Read, scoped: true, cost: listCost},
 	"/matchd.v1.Timelines/ListTimelines": {action: auth.Read, scoped: true, cost: listCost},
 	"/matchd.v1.Timelines/GetTimeline":   {action: auth.Read, scoped: true},
 	"/matchd.v1.Timelines/WatchEvents":   {action: auth.Read, scoped: true, cost: listCost},
