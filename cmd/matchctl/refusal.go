@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/matchd/matchd/matchd/site"
+	"github.com/matchd/matchd/matchd/trial"
+	"github.com/matchd/matchd/rpc/client"
+	"github.com/matchd/matchd/rpc/matchdpb"
+)
+
+// refusal is the server's refusal of objects, told of the files that they came from.
+type refusal struct {
+	problems []site.Problem
+	cause    error
+}
+
+func (e *refusal) Error() string {
+	return fmt.Sprintf("the server refuses this, nothing has changed: %s\n%s", count(len(e.problems), "problem"), (&site.Problems{Problems: e.problems}).Error())
+}
+
+func (e *refusal) Unwrap() error { return e.cause }
+
+// placed finds the file, line and column of what the server complains about.
+func (s *changeset) placed(err error) error {
+	var failed *client.Error
+	if !errors.As(err, &failed) || len(failed.Problems)+len(failed.Fields) == 0 {
+		return err
+	}
+	e := &refusal{cause: err}
+	for _, p := range failed.Problems {
+		e.problems = append(e.problems, s.place(p))
+	}
+	if len(failed.Problems) == 0 {
+		for _, field := range failed.Fields {
+			e.problems = append(e.problems, s.placeField(field))
+		}
+	}
+	trial.Sort(e.problems)
+	return e
+}
+
+// place tells a problem of an object.
+func (s *changeset) place(p *matchdpb.Problem) site.Problem {
+	found := site.Problem{
+		File: client.Name(p.GetRef()), Line: int(p.GetLine()), Column: int(p.GetColumn()), What: p.GetWhat(), Source: p.GetSource(), Groups: p.GetGroups(),
+	}
+	if p.GetRef() == nil {
+		found.File = ""
+	}
+	from := s.originOf(p.GetRef())
+	switch {
+	case from == nil && p.GetField() != "":
+		found.What = p.GetField() + ": " + strings.TrimPrefix(found.What, p.GetField()+": ")
+	case from == nil:
+	case from.whole:
+		found.File = from.file
+	case p.GetLine() > 0 || from.problem == nil:
+		found.File = fmt.Sprintf("%s (%s)", from.file, client.Name(p.GetRef()))
+	default:
+		there := from.problem(p.GetField(), p.GetWhat())
+		there.Groups = p.GetGroups()
+		return there
+	}
+	return found
+}
+
+func (s *changeset) originOf(ref *matchdpb.Ref) *origin {
+	for i := range s.put {
+		if s.put[i].origin.file != "" && client.Name(refOf(s.put[i].pb)) == client.Name(ref) {
+			return &s.put[i].origin
+		}
+	}
+	return nil
+}
+
+// changeField is how a violation names a field of the n-th change.
+var changeField = regexp.MustCompile(`^changes\[(\d+)\](?:\.put\.\w+)?\.?(.*)$`)
+
+func (s *changeset) placeField(field client.Field) site.Problem {
+	if m := changeField.FindStringSubmatch(field.Name); m != nil {
+		if i, err := strconv.Atoi(m[1]); err == nil && i < len(s.put) {
+			return s.place(&matchdpb.Problem{Ref: refOf(s.put[i].pb), Field: m[2], What: field.Description})
+		}
+	}
+	return site.Problem{File: field.Name, What: field.Description}
+}
