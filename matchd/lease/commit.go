@@ -156,7 +156,7 @@ func (n *network) decideLocked(r *Request, client string, now time.Time) (*slot,
 	a := number(r.Address)
 	own := n.clients[client]
 	unknown := own == nil && n.offers[client] == nil && !n.subnet.Authoritative && r.Kind != Selecting
-	reservedFor := n.reservedAddr[a]
+	reservedFor := n.reservedFor(a)
 	if reservedFor == nil && !n.isDynamic(a) && n.slots[a] == nil {
 		return nil, n.verdict(unknown, r.Address, "is not one that we give")
 	}

@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/matchd/matchd/matchd/fault"
@@ -15,11 +16,11 @@ import (
 // A slot that is busy (its address is being probed or its lease written) changes for nobody but the call that made it busy; others
 // wait for it without the lock. So what is in memory follows what is durable, per address in the same order.
 type network struct {
-	subnet       *Subnet
-	spans        []span // dynamic addresses
-	size         int    // number of dynamic addresses that are not reserved
-	reservations map[string]*Reservation
-	reservedAddr map[ip4]*Reservation
+	subnet     *Subnet
+	spans      []span                      // dynamic addresses
+	size       int                         // number of dynamic addresses that are not reserved
+	configured *reservedSet                // of the subnet
+	reserved   atomic.Pointer[reservedSet] // those and the ones of [Pool.Reserve]; replaced with mu held
 
 	mu      sync.Mutex
 	slots   map[ip4]*slot
@@ -64,21 +65,15 @@ type slot struct {
 
 func newNetwork(subnet *Subnet) *network {
 	n := &network{
-		subnet: subnet, spans: subnet.dynamic(),
-		reservations: map[string]*Reservation{}, reservedAddr: map[ip4]*Reservation{},
+		subnet: subnet, spans: subnet.dynamic(), configured: newReservedSet(subnet.Reservations),
 		slots: map[ip4]*slot{}, clients: map[string]*slot{}, offers: map[string]*slot{},
 		clean: list.New(), used: list.New(),
 	}
-	for i := range subnet.Reservations {
-		res := &subnet.Reservations[i]
-		id, _ := res.identity() // checked
-		n.reservations[id] = res
-		n.reservedAddr[number(res.Address)] = res
-	}
+	n.reserved.Store(n.configured)
 	for _, s := range n.spans {
 		n.size += s.size()
 	}
-	for a := range n.reservedAddr {
+	for a := range n.configured.byAddress {
 		if n.inSpans(a) {
 			n.size--
 		}
@@ -99,7 +94,7 @@ func (n *network) inSpans(a ip4) bool {
 }
 
 // isDynamic reports whether any client may have the address.
-func (n *network) isDynamic(a ip4) bool { return n.inSpans(a) && n.reservedAddr[a] == nil }
+func (n *network) isDynamic(a ip4) bool { return n.inSpans(a) && n.reservedFor(a) == nil }
 
 // slotLocked returns the slot of an address, a new one if it was never touched.
 func (n *network) slotLocked(a ip4) *slot {
@@ -223,7 +218,7 @@ func (n *network) disownLocked(s *slot) {
 func (n *network) freeLocked() (a ip4, found bool) {
 	for n.at < len(n.spans) {
 		a := n.next
-		if n.slots[a] == nil && n.reservedAddr[a] == nil {
+		if n.slots[a] == nil && n.reservedFor(a) == nil {
 			return a, true
 		}
 		if a == n.spans[n.at].last {
@@ -265,7 +260,7 @@ func (n *network) grant(s *slot, r *Request, now time.Time) Grant {
 	if r.Firmware {
 		duration = or(n.subnet.FirmwareLeaseTime, DefaultFirmwareLeaseTime)
 	}
-	res := n.reservedAddr[s.address]
+	res := n.reservedFor(s.address)
 	now = now.UTC().Truncate(time.Millisecond)
 	lease := Lease{
 		Address: s.address.addr(), MAC: r.MAC, ClientID: hexadecimal(r.ClientID), Hostname: cleanHostname(r.Hostname),

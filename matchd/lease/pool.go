@@ -219,7 +219,7 @@ func (p *Pool) Stats() []Stats {
 		n.mu.Lock()
 		n.expireLocked(now)
 		s := Stats{
-			Prefix: n.subnet.Prefix, Size: n.size, Reserved: len(n.reservations),
+			Prefix: n.subnet.Prefix, Size: n.size, Reserved: len(n.reserved.Load().byClient),
 			Offered: n.count[offered], Active: n.count[active], Declined: n.count[declined],
 		}
 		n.mu.Unlock()

@@ -230,19 +230,20 @@ func (r *Request) client() (string, error) {
 
 // reservation returns the request's reservation, nil if there is none: by MAC before client id before circuit id.
 func (n *network) reservation(r *Request) *Reservation {
-	if len(n.reservations) == 0 {
+	reservations := n.reserved.Load().byClient
+	if len(reservations) == 0 {
 		return nil
 	}
-	if res := n.reservations[byMAC(r.MAC)]; res != nil && r.MAC != "" {
+	if res := reservations[byMAC(r.MAC)]; res != nil && r.MAC != "" {
 		return res
 	}
 	if len(r.ClientID) > 0 {
-		if res := n.reservations[byClientID(r.ClientID)]; res != nil {
+		if res := reservations[byClientID(r.ClientID)]; res != nil {
 			return res
 		}
 	}
 	if len(r.CircuitID) > 0 {
-		return n.reservations[byCircuit(r.CircuitID)]
+		return reservations[byCircuit(r.CircuitID)]
 	}
 	return nil
 }
