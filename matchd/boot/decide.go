@@ -133,7 +133,7 @@ func (p *Planner) loaderFor(arch machine.Arch, req Request, match provisional) (
 
 // wanted returns the family or the very file that the machine's settings ask for, else its profile's.
 func (p *Planner) wanted(mac machine.MAC, profile *profiles.Profile) (family profiles.Loader, file string) {
-	if override := p.opt.Overrides[mac].Loader; override != "" {
+	if override := p.override(mac).Loader; override != "" {
 		if profiles.Loader(override).Valid() {
 			return profiles.Loader(override), ""
 		}

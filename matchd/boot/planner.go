@@ -233,7 +233,7 @@ func (p *Planner) unmatched(snapshot *catalog.Snapshot, ask Ask, labels groups.L
 }
 
 func (p *Planner) exitMethod(mac machine.MAC) ExitMethod {
-	if o := p.opt.Overrides[mac]; o.ExitMethod != "" {
+	if o := p.override(mac); o.ExitMethod != "" {
 		return o.ExitMethod
 	}
 	return p.opt.Exit

@@ -13,7 +13,7 @@ import (
 const (
 	MaxKeySize   = 1024        // bytes of a key
 	MaxValueSize = 1024 * 1024 // bytes of a value
-	MaxOps       = 100_000     // operations of one Apply
+	MaxOps       = 100_100     // operations of one Apply: 100,000 objects and what goes with them
 )
 
 // ErrCompacted is returned by [Store.Watch] when the changes after the given revision are no longer to be had:
