@@ -97,7 +97,7 @@ func (s *Server) buildAPI(context.Context) error {
 // apiOptions gives every service of the API its parts.
 func (s *Server) apiOptions() rpc.Options {
 	return rpc.Options{
-		Logger: s.log, Metrics: s.metrics, Keys: s.api.keys, DefaultRole: auth.Role(s.cfg.RPCDefaultRole),
+		Logger: s.log, Metrics: s.metrics, Keys: s.api.keys, DefaultRole: auth.Role(s.cfg.RPCDefaultRole), Reads: s.readParts(),
 		Audit: s.api.audit, Status: apiStatus{s},
 	}
 }

@@ -110,6 +110,11 @@ func (h *Handler) behindRelay(q *Query, via *Arrival) scope {
 	return s
 }
 
+// Serves reports whether clients on a link, or behind a relay where there is one, get their addresses from us.
+func (h *Handler) Serves(link *Link, relay netip.Addr) bool {
+	return h.locate(&Query{Relay: relay}, &Arrival{Link: link}).mode == Serve
+}
+
 func (h *Handler) subnetOf(addr netip.Addr) *Subnet {
 	for i := range h.subnets {
 		if h.subnets[i].Prefix.Contains(addr) {

@@ -42,6 +42,7 @@ type Server struct {
 	readyOnce  sync.Once
 
 	mu     sync.Mutex
+	ports  []*port // bound
 	addrs  []netip.AddrPort
 	others []Other
 }
@@ -92,6 +93,19 @@ func (s *Server) Addrs() []netip.AddrPort {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]netip.AddrPort(nil), s.addrs...)
+}
+
+// Links returns the interfaces that are answered on, as they are at the moment. It is empty before Ready.
+func (s *Server) Links() []*Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var links []*Link
+	for _, p := range s.ports {
+		if !p.isBoot {
+			links = append(links, p.link.Load())
+		}
+	}
+	return links
 }
 
 // Others returns the other DHCP servers that answered on interfaces in server mode, as far as the search has come.
@@ -171,6 +185,7 @@ func (s *Server) open() ([]*port, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.ports = ports
 	for _, p := range ports {
 		s.addrs = append(s.addrs, p.local())
 	}

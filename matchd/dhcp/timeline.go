@@ -15,13 +15,15 @@ import (
 
 // Attributes of events that only this package writes.
 const (
-	attrArch      = "arch"
-	attrFirmware  = "firmware_client"
-	attrInterface = "interface"
-	attrLoader    = "loader"
-	attrNIC       = "nic"
-	attrRelay     = "relay"
-	attrVersion   = "ipxe_version"
+	// AttrInterface is the interface that a packet arrived at, AttrRelay the relay that it came by.
+	AttrInterface = "interface"
+	AttrRelay     = "relay"
+
+	attrArch     = "arch"
+	attrFirmware = "firmware_client"
+	attrLoader   = "loader"
+	attrNIC      = "nic"
+	attrVersion  = "ipxe_version"
 )
 
 // linesPerSecond bounds the log of each kind of trouble: a whole rack may meet it at once, and anybody can make up packets. Timeline and
@@ -56,12 +58,12 @@ func (x *exchange) record(e event.Event) {
 // seen starts the timeline of a boot.
 func (x *exchange) seen(ctx context.Context) {
 	x.observe(x.q.Client)
-	attrs := map[string]string{attrFirmware: x.q.client(), attrInterface: x.via.Link.Name}
+	attrs := map[string]string{attrFirmware: x.q.client(), AttrInterface: x.via.Link.Name}
 	if arch := x.q.archText(); arch != "" {
 		attrs[attrArch] = arch
 	}
 	if x.q.Relay.IsValid() {
-		attrs[attrRelay] = x.q.Relay.String()
+		attrs[AttrRelay] = x.q.Relay.String()
 	}
 	ipxe := readFeatures(x.q.Packet.Options[175])
 	for key, value := range map[string]string{attrNIC: ipxe.nic(), attrVersion: ipxe.version()} {

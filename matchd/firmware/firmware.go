@@ -119,6 +119,8 @@ type Trace struct {
 	// Config is the URL of the config that the kernel's arguments name; Configured says that it could be fetched, or is elsewhere. For Options.Config.
 	Config     string `json:"config,omitempty"`
 	Configured bool   `json:"configured,omitempty"`
+	// Missing is what could not be loaded of kernels and initrds, with why: a script may have gone on without.
+	Missing []string `json:"missing,omitempty"`
 	// Address is what DHCP gave.
 	Address netip.Addr `json:"address,omitzero"`
 	// Reason says why the boot ended where it did.

@@ -194,6 +194,7 @@ func (r *run) image(ctx context.Context, actor, kind, location string, options T
 		r.stepOf(actor, "takes the %s %s to be there: %v", kind, location, err)
 	case err != nil:
 		r.stepOf(actor, "cannot load %s: %v", location, err)
+		r.trace.Missing = append(r.trace.Missing, fmt.Sprintf("the %s %s: %v", kind, location, err))
 		return false
 	default:
 		r.add(Step{Actor: actor, Text: "has the " + kind + " " + location, Bytes: max(size, 0)})

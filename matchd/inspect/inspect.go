@@ -113,9 +113,13 @@ func (i *Inspector) Resolve(q Query) (*Subject, error) {
 	if known.MAC != "" {
 		values.Set("mac", known.MAC.Hyphens())
 	}
+	if _, remembered := i.opt.Machines.ByMAC(known.MAC); !remembered && known.UUID != "" && !values.Has("uuid") {
+		values.Set("uuid", known.UUID) // it will tell it again
+	}
 	labels, _ := groups.LabelsFromQuery(values)
-	s := &Subject{Machine: known, Labels: known.Merge(labels)}
+	s := &Subject{Machine: known}
 	s.Ask = boot.Ask{Labels: labels, RawQuery: values.Encode(), BaseURL: strings.TrimSuffix(i.opt.BaseURL(known), "/")}
+	s.Labels = i.opt.Planner.Labels(s.Ask)
 	return s, nil
 }
 
