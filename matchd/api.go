@@ -88,6 +88,7 @@ func (s *Server) buildAPI(context.Context) error {
 		return nil
 	}
 	var err error
+	s.applier = s.newApplier()
 	if s.api.server, err = rpc.New(s.apiOptions()); err != nil {
 		return fmt.Errorf("making the API: %w", err)
 	}
@@ -98,7 +99,7 @@ func (s *Server) buildAPI(context.Context) error {
 func (s *Server) apiOptions() rpc.Options {
 	return rpc.Options{
 		Logger: s.log, Metrics: s.metrics, Keys: s.api.keys, DefaultRole: auth.Role(s.cfg.RPCDefaultRole), Reads: s.readParts(),
-		Audit: s.api.audit, Status: apiStatus{s},
+		Audit: s.api.audit, Status: apiStatus{s}, Matchbox: s.matchboxParts(s.applier),
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/matchd/matchd/matchd/boot"
 	"github.com/matchd/matchd/matchd/bootfile"
 	"github.com/matchd/matchd/matchd/catalog"
+	"github.com/matchd/matchd/matchd/change"
 	"github.com/matchd/matchd/matchd/dhcp"
 	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/lease"
@@ -71,6 +72,7 @@ type Server struct {
 	discardState func() error    // removes a state directory that nobody asked to keep; nil: it is kept
 	directory    *site.Directory // matchbox's; nil: the site is read strictly and never written
 	replaced     *boot.Replacements
+	applier      *change.Applier // nil: there is no API
 
 	siteMetrics *siteMetrics
 

@@ -8,6 +8,7 @@ import (
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/fault"
+	"github.com/matchd/matchd/matchd/site"
 	"github.com/matchd/matchd/profiles"
 	"github.com/matchd/matchd/rpc/matchboxpb"
 )
@@ -154,7 +155,15 @@ func domainGroup(g *matchboxpb.Group) (*groups.Group, error) {
 			group.Metadata = nil
 		}
 	}
-	return group, nil
+	return group, unusable("group", site.UsableGroup(*group))
+}
+
+// unusable makes an error of what could never work, with its field's name within the request.
+func unusable(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fault.New(fault.Invalid, "%s.%w", what, err)
 }
 
 // matchboxGroup gives a group to the wire: selectors as they were put, metadata as encoding/json writes it.
@@ -177,10 +186,11 @@ func domainProfile(p *matchboxpb.Profile) (*profiles.Profile, error) {
 	if err := named("profile.id", p.GetId()); err != nil {
 		return nil, err
 	}
-	return &profiles.Profile{
+	profile := &profiles.Profile{
 		ID: p.GetId(), Name: p.GetName(), IgnitionID: p.GetIgnitionId(), CloudID: p.GetCloudId(), GenericID: p.GetGenericId(),
 		Boot: profiles.Boot{Kernel: p.GetBoot().GetKernel(), Initrd: p.GetBoot().GetInitrd(), Args: p.GetBoot().GetArgs()},
-	}, nil
+	}
+	return profile, unusable("profile", site.UsableProfile(*profile))
 }
 
 // matchboxProfile gives a profile to the wire. Boot is never unset: the provider and bootcmd look into it unasked.

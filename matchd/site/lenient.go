@@ -90,6 +90,18 @@ func (r *reading) leaveOut(file string, problems []Problem) {
 	}
 }
 
+// UsableGroup says in an error why a group could never work, by the rules of [ReadLenient]. It need not have been read from a file.
+func UsableGroup(g groups.Group) error {
+	_, err := lenientGroup(&g, g.ID)
+	return err
+}
+
+// UsableProfile is UsableGroup for profiles.
+func UsableProfile(p profiles.Profile) error {
+	_, err := lenientProfile(&p, p.ID)
+	return err
+}
+
 // lenientGroup names the group after its file and returns the id that it had. It waives what matchbox lives with.
 func lenientGroup(g *groups.Group, name string) (id string, err error) {
 	id, g.ID = g.ID, name
