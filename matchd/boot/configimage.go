@@ -2,8 +2,10 @@ package boot
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/cavaliergopher/cpio"
@@ -20,7 +22,7 @@ const configImagePath = "/v1/" + ConfigImageName
 
 // ConfigImage is an initrd image that holds an Ignition config.
 type ConfigImage struct {
-	Image  []byte  // a newc archive, the same bytes for the same config
+	Image  []byte  // a newc archive as gzip, the same bytes for the same config
 	Config *Config // what is in it
 }
 
@@ -47,13 +49,33 @@ func (p *Planner) ConfigImage(ctx context.Context, ask Ask) (*ConfigImage, error
 
 // configImage writes the archive that the kernel unpacks over the initrds before it: /config.ign is where a Fedora CoreOS live system
 // looks, /usr/share/oem/config.ign where Flatcar's PXE image does.
+//
+// It is wrapped as gzip. A plain archive is only seen where it begins at a multiple of four bytes, and a UEFI kernel that iPXE starts puts its initrds
+// together itself, without a gap (init/initramfs.c, unpack_to_rootfs; drivers/firmware/efi/libstub/file.c): after an initrd of another
+// length it would be passed over, and the machine would boot without a config. Captured with Debian's iPXE and OVMF. Nothing is compressed, so
+// that the same config is the same bytes whatever made it.
 func configImage(os string, config []byte) ([]byte, error) {
+	var image bytes.Buffer
+	wrapped, err := gzip.NewWriterLevel(&image, gzip.NoCompression)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeArchive(wrapped, os, config); err != nil {
+		return nil, err
+	}
+	if err := wrapped.Close(); err != nil {
+		return nil, err
+	}
+	return image.Bytes(), nil
+}
+
+// writeArchive writes the newc archive that holds a config.
+func writeArchive(w io.Writer, os string, config []byte) error {
 	name := "config.ign"
 	if os == profiles.Flatcar {
 		name = "usr/share/oem/config.ign"
 	}
-	var image bytes.Buffer
-	archive := cpio.NewWriter(&image)
+	archive := cpio.NewWriter(w)
 	inode := int64(0)
 	add := func(header cpio.Header, content []byte) error {
 		inode++
@@ -68,17 +90,14 @@ func configImage(os string, config []byte) ([]byte, error) {
 	for i, c := range name {
 		if c == '/' {
 			if err := add(cpio.Header{Name: name[:i], Mode: cpio.TypeDir | 0o755}, nil); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
 	if err := add(cpio.Header{Name: name, Mode: cpio.TypeReg | 0o600}, config); err != nil {
-		return nil, err
+		return err
 	}
-	if err := archive.Close(); err != nil {
-		return nil, err
-	}
-	return image.Bytes(), nil
+	return archive.Close()
 }
 
 // configArgs are the kernel arguments that name a config by URL. Ignition prefers them to a config in the initrd.
