@@ -1,7 +1,9 @@
 package rpc
 
 import (
+	"log/slog"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
 )
@@ -12,7 +14,7 @@ func (s *Server) Register(register func(grpc.ServiceRegistrar)) { register(stric
 // Bounded returns a listener with the server's bounds.
 func Bounded(listener net.Listener) net.Listener {
 	m := newMetrics(nil)
-	return newBounded(listener, newRefusals(nil, m, nil), m)
+	return newBounded(listener, newRefusals(slog.New(slog.DiscardHandler), m, time.Now), m)
 }
 
 // Policy returns the rules as "METHOD action scoped|unscoped".

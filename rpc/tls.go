@@ -49,12 +49,36 @@ func tlsConfig(keys *pki.Keys) *tls.Config {
 // ServerHandshake implements credentials.TransportCredentials.
 func (c *serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	keys := c.keys.Keys()
-	conn, info, err := credentials.NewTLS(tlsConfig(keys)).ServerHandshake(raw)
+	patient := &patientConn{Conn: raw, handshaking: true}
+	conn, info, err := credentials.NewTLS(tlsConfig(keys)).ServerHandshake(patient)
 	if err != nil {
 		c.refused.handshake(raw.RemoteAddr(), err)
 		return nil, nil, err
 	}
+	patient.handshaking = false
 	return conn, &connInfo{TLSInfo: info.(credentials.TLSInfo), generation: keys.Generation}, nil
+}
+
+// lingerTime and lingerBytes bound what is read of a client that was refused.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 64 << 10
+)
+
+// patientConn lets a client that is refused read why. With TLS 1.3 a client has finished its handshake, and sends, before its certificate is looked at: closing on
+// what it sends would be a reset, and take the alert with it (RFC 1122 section 4.2.2.13).
+type patientConn struct {
+	net.Conn
+	handshaking bool
+}
+
+// Close implements net.Conn.
+func (p *patientConn) Close() error {
+	half, can := p.Conn.(interface{ CloseWrite() error })
+	if p.handshaking && can && half.CloseWrite() == nil && p.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, p.Conn, lingerBytes)
+	}
+	return p.Conn.Close()
 }
 
 // Clone implements credentials.TransportCredentials.

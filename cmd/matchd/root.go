@@ -20,6 +20,7 @@ profile, and the profile says what to boot and which Ignition config to give.
   matchd render                show what a machine would get, and from which file
   matchd explain               say which groups match a machine, which nearly do, and why
   matchd doctor                say what would stop a boot on this host, and what to do about it
+  matchd pki init              make the certificates that the API needs; matchctl and Terraform come in by it
 
 Every setting of the daemon has a key in /etc/matchd/matchd.yaml, a flag of the same name and a variable MATCHD_*; a flag
 wins over a variable, a variable over the file.
@@ -39,7 +40,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), validateCommand(), renderCommand(), explainCommand(), doctorCommand(), storeCommand(), versionCommand())
+	root.AddCommand(serveCommand(), validateCommand(), renderCommand(), explainCommand(), doctorCommand(), storeCommand(), pkiCommand(), versionCommand())
 	return root
 }
 
