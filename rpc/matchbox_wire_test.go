@@ -314,3 +314,6 @@ func TestMatchboxTLS(t *testing.T) {
 		t.Errorf("a viewer that deletes: %v", s)
 	}
 }
+
+// storeOnly is a daemon whose objects come from the API alone.
+func storeOnly(cfg *matchd.Config) { cfg.Site, cfg.Unmatched = "", boot.UnmatchedIgnore }
