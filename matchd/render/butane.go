@@ -15,17 +15,38 @@ import (
 // This file is the only one that imports Butane: its code has moved into the ignition module, and we shall follow.
 
 // transpile turns r's text, a Butane config whose tree is root, into Ignition JSON. Every entry of Butane's report is a problem, warnings
-// too: "unused key" is one. p compresses the contents of files; nil: nobody needs that. It returns nil if r has problems.
-func transpile(r *reporter, root *yaml.Node, p *packer) []byte {
+// too: "unused key" is one. m spares Butane what it has seen, p compresses the contents of files; nil: nobody needs that. It returns nil if r has
+// problems.
+func transpile(r *reporter, root *yaml.Node, m *moulds, p *packer) []byte {
 	if !checkHeader(r, root) {
 		return nil
 	}
-	// No files directory: "local:" must not read the server's disk. Raw: the openshift variants give Ignition too, no MachineConfig.
-	options := common.TranslateBytesOptions{Raw: true}
 	// Some versions of openshift do not compress, and with an author's own "compression" what was inline cannot be told from what was not.
-	alone := p != nil && (field(root.Content[0], "variant").Value == "openshift" || bytes.Contains(r.text.out, []byte("compression")))
-	options.NoResourceAutoCompression = !alone
-	out, report, err := config.TranslateBytes(r.text.out, options)
+	alone := field(root.Content[0], "variant").Value == "openshift" || bytes.Contains(r.text.out, []byte("compression"))
+	if alone {
+		return translate(r, root, p != nil)
+	}
+	out, shape, holes, hasHoles := m.cast(root)
+	if out == nil {
+		if out = translate(r, root, false); out == nil {
+			return nil
+		}
+		if hasHoles {
+			m.learn(root, shape, holes, out, func(text []byte) []byte {
+				out, _, _ := config.TranslateBytes(text, butaneOptions(false))
+				return out // nil if it has problems, which the original has not
+			})
+		}
+	}
+	if p != nil {
+		return p.pack(out)
+	}
+	return out
+}
+
+// translate has Butane translate r's text. It returns nil if r has problems.
+func translate(r *reporter, root *yaml.Node, compress bool) []byte {
+	out, report, err := config.TranslateBytes(r.text.out, butaneOptions(compress))
 	r.addEntries(report, true)
 	if err != nil && len(report.Entries) == 0 {
 		r.yamlError(err, root)
@@ -33,10 +54,15 @@ func transpile(r *reporter, root *yaml.Node, p *packer) []byte {
 	if r.err() != nil {
 		return nil
 	}
-	if p != nil && !alone {
-		out = p.pack(out)
-	}
 	return out
+}
+
+// butaneOptions returns Butane's options. No files directory: "local:" must not read the server's disk. Raw: the openshift variants give Ignition
+// too, no MachineConfig.
+func butaneOptions(compress bool) common.TranslateBytesOptions {
+	options := common.TranslateBytesOptions{Raw: true}
+	options.NoResourceAutoCompression = !compress
+	return options
 }
 
 // checkHeader refuses what has no variant and version that Butane knows, with the position of what is wrong.

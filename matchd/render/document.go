@@ -31,6 +31,7 @@ type Document struct {
 	source  string
 	program *program // nil: sent as it is
 	packer  packer
+	moulds  moulds
 	sound   shapes // of compositions with the document as base
 
 	once  sync.Once // renders a document that reads no data
@@ -217,7 +218,7 @@ func (d *Document) read(r *reporter, content []byte, how effort) (*yaml.Node, *p
 	if how == thoroughly {
 		p = &d.packer
 	}
-	translated := transpile(r, root, p)
+	translated := transpile(r, root, &d.moulds, p)
 	if translated == nil {
 		return root, nil
 	}
