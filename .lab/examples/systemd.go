@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,7 +64,7 @@ func Boot(ctx context.Context, root, metadata string) (*Booted, error) {
 	b.cmd = exec.CommandContext(ctx, filepath.Join(cache.Root(), ".lab", "examples", "enter"), root)
 	b.cmd.Stdout, b.cmd.Stderr = b.Calls, b.Calls // what goes wrong before systemd runs
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET | syscall.CLONE_NEWCGROUP,
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET,
 		// Not cloned: the mounts of a cloned namespace would be shared with the machine's.
 		Unshareflags: syscall.CLONE_NEWNS,
 	}
@@ -151,15 +152,37 @@ func (b *Booted) PowerOff(ctx context.Context) error {
 		return err
 	}
 	_, err := b.Await(ctx, last)
-	b.fifo.Close()
-	<-b.done
-	return err
+	return errors.Join(err, b.clear())
 }
 
 // Kill ends systemd and all that it started, if it has not been powered off.
-func (b *Booted) Kill() {
+func (b *Booted) Kill() error {
 	_ = b.cmd.Process.Kill()
 	_ = b.cmd.Wait()
+	return b.clear()
+}
+
+// clear stops listening and removes the cgroups of what has ended.
+func (b *Booted) clear() error {
 	b.fifo.Close()
 	<-b.done
+	var groups []string
+	for _, hierarchy := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd"} {
+		err := filepath.WalkDir(filepath.Join(hierarchy, filepath.Base(filepath.Dir(b.Root))), func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				groups = append(groups, path)
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	slices.Reverse(groups) // the innermost first
+	for _, group := range groups {
+		if err := os.Remove(group); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -42,11 +42,19 @@ func boot(t *testing.T, site, group, metadata string) (*examples.Booted, context
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(booted.Kill)
+		t.Cleanup(func() { end(t, booted) })
 		return booted, ctx
 	}
 	t.Fatalf("%s has no group %s", site, group)
 	return nil, nil
+}
+
+// end ends what has not been powered off.
+func end(t *testing.T, booted *examples.Booted) {
+	t.Helper()
+	if err := booted.Kill(); err != nil {
+		t.Error(err)
+	}
 }
 
 // await returns the first call that has this text.
@@ -151,7 +159,7 @@ func again(t *testing.T, ctx context.Context, before *examples.Booted) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer booted.Kill()
+	defer end(t, booted)
 	await(t, ctx, booted, "--name etcd")
 	await(t, ctx, booted, "--name kubelet")
 	await(t, ctx, booted, "booted")
