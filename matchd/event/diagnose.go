@@ -182,6 +182,9 @@ func silent(boot []Event, now time.Time) (Diagnosis, bool) {
 	if !found {
 		return Diagnosis{}, false
 	}
+	if e.Stage == Leased {
+		e.Stage = started(boot)
+	}
 	text := next[e.Stage].waiting
 	late := now.Sub(e.Time) >= Patience && next[e.Stage].missing != ""
 	if late {
@@ -194,6 +197,20 @@ func silent(boot []Event, now time.Time) (Diagnosis, bool) {
 		text = withDetail(text, e.Message)
 	}
 	return Diagnosis{Text: text, Since: e.Time, OK: !late}, true
+}
+
+// started returns what a machine with a lease is at: Leased while firmware or a loader has it. A lease after the kernel is the booted system's, which has
+// its files and asks for something else than a loader next.
+func started(boot []Event) Stage {
+	for _, e := range slices.Backward(boot) {
+		switch e.Stage {
+		case KernelSent, InitrdSent, PointerSent:
+			return e.Stage
+		case Seen: // its firmware asked again
+			return Leased
+		}
+	}
+	return Leased
 }
 
 // grubMissing is what keeps a GRUB that did start from its config (captured: beside another DHCP server GRUB 2.06 reads the next server of
