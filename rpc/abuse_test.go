@@ -114,7 +114,7 @@ func TestIdleConnections(t *testing.T) {
 	if _, err := getStatus(t, f.dial(t, auth.Viewer)); err != nil { // what is made once is made
 		t.Fatal(err)
 	}
-	before := heap()
+	before := heapInUse()
 	open := make([]net.Conn, 0, connections)
 	t.Cleanup(func() {
 		for _, conn := range open {
@@ -138,7 +138,7 @@ func TestIdleConnections(t *testing.T) {
 			t.Fatalf("connection %d: %v", i, err)
 		}
 	}
-	used := heap() - before
+	used := heapInUse() - before
 	t.Logf("%d idle connections: %d KiB each, both ends", connections, used/connections/1024)
 	if used > connections*idleBudget {
 		t.Errorf("%d MiB for %d idle connections", used>>20, connections)
@@ -150,7 +150,7 @@ func TestIdleConnections(t *testing.T) {
 	}
 }
 
-func heap() int64 {
+func heapInUse() int64 {
 	for range 3 { // pools are emptied by the second
 		runtime.GC()
 	}
