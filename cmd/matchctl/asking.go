@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -183,8 +184,8 @@ func documentsText(got *matchdpb.RenderResponse) []byte {
 }
 
 func (a *app) writeAll(got *matchdpb.RenderResponse) {
-	a.out.line("group    %s", got.GetGroup())
-	a.out.line("profile  %s", got.GetProfile())
+	a.out.line("group    %s", cmp.Or(got.GetGroup(), "none"))
+	a.out.line("profile  %s", cmp.Or(got.GetProfile(), "none"))
 	for _, part := range [...][2]string{{"Script", got.GetScript()}, {"Generic", string(got.GetGeneric())}, {"Cloud", string(got.GetCloud())}} {
 		if part[1] != "" {
 			a.out.line("")

@@ -78,7 +78,7 @@ func newServer(t *testing.T, script string) *server {
 
 func (s *server) run(t *testing.T, script string) {
 	testscript.Run(t, testscript.Params{
-		Files: []string{script},
+		Files: []string{script}, ContinueOnError: true,
 		Setup: func(env *testscript.Env) error {
 			admin := s.NewClient(t, auth.Identity{Name: "ann", Role: auth.Admin})
 			for name, value := range map[string]string{
