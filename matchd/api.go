@@ -100,6 +100,7 @@ func (s *Server) apiOptions() rpc.Options {
 	return rpc.Options{
 		Logger: s.log, Metrics: s.metrics, Keys: s.api.keys, DefaultRole: auth.Role(s.cfg.RPCDefaultRole), Reads: s.readParts(),
 		Audit: s.api.audit, Status: apiStatus{s}, Matchbox: s.matchboxParts(s.applier),
+		Objects: rpc.ObjectParts{Catalog: s.catalog, Applier: s.applier, Store: s.stores["config"]},
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // newApplier returns what makes the changes that the API's clients want.
 func (s *Server) newApplier() *change.Applier {
 	options := change.Options{
-		Catalog: s.catalog, Store: s.stores["config"], Planner: s.planner, Audit: s.auditChange,
+		Catalog: s.catalog, Store: s.stores["config"], Planner: s.planner, Seen: s.seenMachines, Audit: s.auditChange,
 		Site: s.cfg.Site != "", RefuseOverlaps: s.cfg.Overlaps == OverlapsError, Logger: s.log,
 	}
 	if s.pool != nil {

@@ -56,6 +56,8 @@ type Config struct {
 	PassphraseFile   string            `yaml:"key_ring_passphrase_file"`
 	DHCP             DHCPConfig        `yaml:"dhcp"`
 
+	File string `yaml:"-"` // that it was read from; empty: none
+
 	Passphrase string   `yaml:"-"` // of the key ring, where it comes from the environment
 	Matchbox   bool     `yaml:"-"` // serve as matchbox does: see docs/matchbox.md
 	BootTLS    KeyFiles `yaml:"-"` // boot_http is HTTPS with this certificate; zero: plain HTTP

@@ -86,6 +86,9 @@ func LoadConfig(src Sources) (Config, error) {
 		if data, err = readConfigFile(file); err != nil {
 			return Config{}, err
 		}
+		if data != nil {
+			cfg.File = file
+		}
 	}
 	if err := site.Decode(file, data, &cfg); err != nil {
 		return Config{}, err

@@ -55,7 +55,7 @@ dhcp:
 	}
 	want := DefaultConfig()
 	want.Site, want.LogLevel, want.Unmatched, want.TFTP, want.ProxyOffer = "/from/flag", "warn", "hold", "", "4011"
-	want.Loaders = map[string]string{"arm64-efi": "grub"}
+	want.Loaders, want.File = map[string]string{"arm64-efi": "grub"}, file
 	want.DHCP.Interfaces = []InterfaceConfig{{Name: "eth2", Mode: "server"}, {Name: "eth3"}}
 	want.DHCP.Subnets = []SubnetConfig{{
 		Subnet: netip.MustParsePrefix("10.0.0.0/24"), Pools: []string{"10.0.0.10-10.0.0.20"}, LeaseTime: Duration(time.Hour),

@@ -83,7 +83,7 @@ func TestExampleConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := matchd.DefaultConfig()
-	want.Site = "/srv/matchd"
+	want.Site, want.File = "/srv/matchd", name
 	if diff := cmp.Diff(fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", got)); diff != "" {
 		t.Errorf("the example differs from the defaults (-defaults +example):\n%s", diff)
 	}

@@ -2,7 +2,6 @@ package matchd
 
 import (
 	"bufio"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -143,12 +142,9 @@ func (r *ReservationConfig) translate() (lease.Reservation, dhcp.Settings, error
 	case r.MAC != "":
 		reservation.MAC, err = machine.ParseMAC(r.MAC)
 	case r.ClientID != "":
-		reservation.ClientID, err = hex.DecodeString(strings.NewReplacer(":", "", "0x", "").Replace(r.ClientID))
+		reservation.ClientID, err = lease.ParseClientID(r.ClientID)
 	default:
-		reservation.CircuitID = []byte(r.CircuitID)
-		if digits, isHex := strings.CutPrefix(r.CircuitID, "0x"); isHex {
-			reservation.CircuitID, err = hex.DecodeString(digits)
-		}
+		reservation.CircuitID, err = lease.ParseCircuitID(r.CircuitID)
 	}
 	return reservation, settings, err
 }
@@ -180,17 +176,6 @@ func (c *Config) Overrides(registry *machine.Registry) map[machine.MAC]boot.Over
 		registry.Pin(machine.Machine{MAC: mac, Labels: m.Labels})
 	}
 	return overrides
-}
-
-// blksizes returns the TFTP block sizes that are set for single machines, in bytes.
-func (c *Config) blksizes() map[machine.MAC]int {
-	sizes := map[machine.MAC]int{}
-	for _, m := range c.Machines {
-		if mac, err := machine.ParseMAC(m.MAC); err == nil && m.TFTPBlksize != 0 {
-			sizes[mac] = m.TFTPBlksize
-		}
-	}
-	return sizes
 }
 
 // assetsDir returns the directory of kernels and initrds; empty if there is none.

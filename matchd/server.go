@@ -200,7 +200,10 @@ func (s *Server) buildCore(ctx context.Context) error {
 		return fmt.Errorf("opening the timeline: %w", err)
 	}
 	s.siteMetrics = newSiteMetrics(s.metrics)
-	s.catalog = catalog.New(s.stores["config"], catalog.Options{Logger: s.log, Registry: s.metrics, RefuseOverlaps: s.cfg.Overlaps == OverlapsError, Lenient: s.cfg.Matchbox})
+	s.catalog = catalog.New(s.stores["config"], catalog.Options{
+		Logger: s.log, Registry: s.metrics, RefuseOverlaps: s.cfg.Overlaps == OverlapsError, Lenient: s.cfg.Matchbox,
+		Fixed: s.cfg.fixedObjects(), Follow: s.followObjects,
+	})
 	s.replaced = boot.NewReplacements()
 	if s.cfg.Matchbox {
 		s.directory = site.NewDirectory(s.cfg.Site)
@@ -242,14 +245,13 @@ func (s *Server) buildEdges(context.Context) error {
 	if err := s.buildDHCP(loops); err != nil {
 		return err
 	}
-	blksizes := s.cfg.blksizes()
 	signer, err := s.cfg.openKeyRing()
 	if err != nil {
 		return err
 	}
 	s.tftp, err = tftp.New(tftp.Options{
 		Source: space, Recorder: loops, Logger: s.log, Metrics: s.metrics, BaseURL: s.planner.BaseURL,
-		BlockSize:    func(mac machine.MAC) int { return blksizes[mac] },
+		BlockSize:    s.blksize,
 		MaxTransfers: s.cfg.TFTPMaxTransfers, SinglePort: s.cfg.TFTPSinglePort,
 	})
 	if err != nil {

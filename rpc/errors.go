@@ -49,6 +49,7 @@ const (
 // translators turn errors of single services into a status; nil: not theirs. The first one that knows an error has it.
 var translators = [...]func(error) *status.Status{
 	documentStatus,
+	changeStatus,
 }
 
 // kindCodes are the codes of the kinds of errors, and their reasons.

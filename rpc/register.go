@@ -7,5 +7,6 @@ func register(s grpc.ServiceRegistrar, o *Options) {
 	registerAudit(s, o)
 	registerStatus(s, o)
 	registerReads(s, o)
+	registerObjects(s, o)
 	registerMatchbox(s, o)
 }

@@ -61,7 +61,9 @@ type Options struct {
 
 	Audit  AuditLog     // nil: refused calls are not recorded, and nobody can ask
 	Status StatusSource // nil: no status service
-	Reads  ReadParts
+
+	Objects ObjectParts
+	Reads   ReadParts
 
 	Matchbox MatchboxParts // zero: matchbox's services are not offered
 }

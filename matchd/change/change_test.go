@@ -351,7 +351,7 @@ func TestDryRunComparesMachines(t *testing.T) {
 		t.Errorf("a machine's labels: %s", got)
 	}
 	all := catalog.Object{Group: &groups.Group{ID: "all", Profile: "db", Metadata: map[string]any{"name": "all"}}}
-	if got := list(compare(100, put(all))); got != "52:54:00:00:00:99 >all, 52:54:00:00:00:77 >all" {
+	if got := list(compare(100, put(all))); got != "52:54:00:00:00:77 >all, 52:54:00:00:00:99 >all" {
 		t.Errorf("a group for the rest: %s", got)
 	}
 	if got := list(compare(100, remove(catalog.Group, "03"))); got != "52:54:00:00:01:03 03>" {

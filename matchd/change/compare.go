@@ -94,6 +94,7 @@ func (a *Applier) compare(ctx context.Context, p *plan, r *Result) error {
 			r.Machines = append(r.Machines, compared)
 		}
 	}
+	slices.SortFunc(r.Machines, func(a, b Compared) int { return strings.Compare(a.Machine, b.Machine) })
 	return nil
 }
 

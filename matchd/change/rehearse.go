@@ -253,3 +253,17 @@ func templatesOf(p *profiles.Profile) []string {
 	}
 	return ids
 }
+
+// Uses returns the names of everything that a group's machines are given: its profile, the templates of that, its own snippets. What they name may not exist.
+func Uses(snapshot *catalog.Snapshot, group *groups.Group) []catalog.Ref {
+	refs := []catalog.Ref{{Kind: catalog.Profile, ID: group.Profile}}
+	if profile := snapshot.Profiles[group.Profile]; profile != nil {
+		for _, id := range templatesOf(profile) {
+			refs = append(refs, catalog.Ref{Kind: catalog.Template, ID: id})
+		}
+	}
+	for _, name := range group.Snippets {
+		refs = append(refs, catalog.Ref{Kind: catalog.Template, ID: snippetID(name)})
+	}
+	return refs
+}
