@@ -65,26 +65,37 @@ func BenchmarkConfig(b *testing.B) {
 	}
 }
 
-// templatedWorker returns the texts of a worker and three snippets, all of which read the machine's address.
-func templatedWorker(mac string) []string {
-	snippet := "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: /etc/snippet%d\n      contents: {inline: %s}\n"
-	texts := []string{workerConfig(mac)}
+// templatedWorker returns the texts of a worker and three snippets, all of which have the machine's address in a file's contents, or in other
+// places too.
+func templatedWorker(mac string, everywhere bool) []string {
+	worker, snippet := workerConfig(mac), "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: /etc/snippet%d%s\n      contents: {inline: %s}\n"
+	dir := ""
+	if everywhere {
+		dir = "/" + mac
+		worker += "    - path: /etc" + dir + "\n      contents: {inline: x}\n"
+	}
+	texts := []string{worker}
 	for i := range 3 {
-		texts = append(texts, fmt.Sprintf(snippet, i, mac))
+		texts = append(texts, fmt.Sprintf(snippet, i, dir, mac))
 	}
 	return texts
 }
 
-// BenchmarkTemplatedWorker renders, for a new machine each time, what nothing is known of before: every document reads its address. Beside
-// it, in turns, since a machine's speed changes, run Butane alone, and what Terraform's ct provider does: translate, parse and merge, without a
+// BenchmarkTemplatedWorker renders for a new machine each time: every document reads its address, for what a file holds or for more. Beside it, in
+// turns, since a machine's speed changes, run Butane alone, and what Terraform's ct provider does: translate, parse and merge, without a
 // look at the result. Figures are processor time of the running thread.
 func BenchmarkTemplatedWorker(b *testing.B) {
+	b.Run("in contents", func(b *testing.B) { benchmarkTemplatedWorker(b, false) })
+	b.Run("everywhere", func(b *testing.B) { benchmarkTemplatedWorker(b, true) })
+}
+
+func benchmarkTemplatedWorker(b *testing.B, everywhere bool) {
 	var documents []*render.Document
-	for i, text := range templatedWorker("{{.request.query.mac}}") {
+	for i, text := range templatedWorker("{{.request.query.mac}}", everywhere) {
 		documents = append(documents, compile(b, profiles.Ignition, fmt.Sprintf("d%d.yaml", i), text))
 	}
 	composition := render.Composition{Base: documents[0], Snippets: documents[1:]}
-	ours := func(mac string) error {
+	ours := func(mac string, _ bool) error {
 		_, err := composition.Config(b.Context(), render.Input{Group: &groups.Group{ID: "g"}, Labels: groups.Labels{"mac": mac}}.Data())
 		return err
 	}
@@ -92,9 +103,9 @@ func BenchmarkTemplatedWorker(b *testing.B) {
 	defer runtime.UnlockOSThread()
 	var spent [3]time.Duration
 	for i := 0; b.Loop(); i++ {
-		for k, run := range []func(string) error{ours, butaneAlone, asTerraform} {
+		for k, run := range []func(mac string, everywhere bool) error{ours, butaneAlone, asTerraform} {
 			start := threadTime(b)
-			if err := run(fmt.Sprintf("m%07d", i)); err != nil {
+			if err := run(fmt.Sprintf("m%07d", i), everywhere); err != nil {
 				b.Fatal(err)
 			}
 			spent[k] += threadTime(b) - start
@@ -114,8 +125,8 @@ func threadTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func butaneAlone(mac string) error {
-	for _, text := range templatedWorker(mac) {
+func butaneAlone(mac string, everywhere bool) error {
+	for _, text := range templatedWorker(mac, everywhere) {
 		if _, _, err := config.TranslateBytes([]byte(text), common.TranslateBytesOptions{Raw: true}); err != nil {
 			return err
 		}
@@ -123,9 +134,9 @@ func butaneAlone(mac string) error {
 	return nil
 }
 
-func asTerraform(mac string) error {
+func asTerraform(mac string, everywhere bool) error {
 	var merged types.Config
-	for _, text := range templatedWorker(mac) {
+	for _, text := range templatedWorker(mac, everywhere) {
 		translated, _, err := config.TranslateBytes([]byte(text), common.TranslateBytesOptions{Raw: true})
 		if err != nil {
 			return err
