@@ -2,7 +2,9 @@ package matchd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"path/filepath"
 	"strings"
@@ -20,11 +22,15 @@ const DefaultPKI = "/etc/matchd/pki"
 
 // api is the gRPC API. All is nil if it is off.
 type api struct {
-	keys     *pki.Reloader
-	listener net.Listener
-	audit    *audit.Log
-	server   *rpc.Server
+	keys       *pki.Reloader
+	unreadable error // why there are no keys, though there are files; machines are served all the same
+	listener   net.Listener
+	audit      *audit.Log
+	server     *rpc.Server
 }
+
+// unreadableAdvice is what to do about a key that the daemon's user cannot read.
+const unreadableAdvice = `make server.key readable for the user that matchd runs as (chown), then start matchd again; the unit of "make install" does that by itself`
 
 // rpcFiles are the API's certificates.
 func (c *Config) rpcFiles() pki.Files {
@@ -56,14 +62,19 @@ func (s *Server) openAPI(ctx context.Context) error {
 	}
 	files := s.cfg.rpcFiles()
 	_, none, err := files.Exist()
-	if err != nil {
-		return fmt.Errorf("looking for the API's certificates: %w", err)
-	}
-	if none && s.cfg.rpcDefaults() {
+	if err == nil && none && s.cfg.rpcDefaults() {
 		s.log.Info("the API is off: it has no certificates yet", "looked_in", filepath.Dir(files.Cert), "next", `"matchd pki init" makes them; then start matchd again`)
 		return nil
 	}
-	if s.api.keys, err = pki.NewReloader(files, s.log, nil); err != nil {
+	if err == nil {
+		s.api.keys, err = pki.NewReloader(files, s.log, nil)
+	}
+	if errors.Is(err, fs.ErrPermission) && s.cfg.rpcDefaults() {
+		s.api.unreadable = err
+		s.log.Error("the API is off: its certificates cannot be read", "error", err, "next", unreadableAdvice)
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("opening the API's certificates (\"matchd pki init\" makes them, rpc: \"\" switches the API off): %w", err)
 	}
 	s.metrics.MustRegister(s.api.keys.Collector("rpc"))
@@ -133,6 +144,11 @@ func (a apiStatus) Status(ctx context.Context) rpc.ServerStatus {
 
 // apiFindings returns what is wrong with the API's certificates, or will be soon.
 func (s *Server) apiFindings(now time.Time) []doctor.Finding {
+	if s.api.unreadable != nil {
+		return []doctor.Finding{{
+			ID: "rpc.certificate", Severity: doctor.Error, Subject: "the API is off", What: s.api.unreadable.Error(), Next: unreadableAdvice,
+		}}
+	}
 	if s.api.keys == nil {
 		return nil
 	}

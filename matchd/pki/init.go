@@ -144,7 +144,7 @@ func describe(cert *x509.Certificate, now time.Time) string {
 }
 
 // RenewServer makes a new key and certificate for the API's server, by the authority of the directory. It has the given names and those of the certificate
-// before. A running daemon takes it up by itself.
+// before, and the key keeps its owner. A running daemon takes it up by itself.
 func RenewServer(dir string, names Names, now time.Time) (*x509.Certificate, error) {
 	ca, err := openExisting(dir)
 	if err != nil {
@@ -160,7 +160,11 @@ func RenewServer(dir string, names Names, now time.Time) (*x509.Certificate, err
 	if err != nil {
 		return nil, err
 	}
-	return cert, pair.save(files[0], files[1])
+	before, statErr := os.Stat(files[1])
+	if err := pair.save(files[0], files[1]); err != nil || statErr != nil {
+		return cert, err
+	}
+	return cert, keepOwner(files[1], before)
 }
 
 // openExisting opens the authority of a directory that [Init] made.
