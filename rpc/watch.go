@@ -158,6 +158,7 @@ func (w *watch) tell(ctx context.Context, commit *store.Commit) error {
 		return err
 	}
 	seen := sightOf(ctx, snapshot)
+	told := 0
 	for _, e := range w.service.events.of(commit, snapshot) {
 		if !w.wants(e.ref.Kind) {
 			continue
@@ -166,9 +167,13 @@ func (w *watch) tell(ctx context.Context, commit *store.Commit) error {
 			if err := w.send(response); err != nil {
 				return err
 			}
+			told++
 		}
 	}
 	w.after = commit.Revision
+	if told > 1 {
+		return w.bookmark() // who is cut off in the middle of a revision must know that it was the middle
+	}
 	return nil
 }
 
