@@ -9,7 +9,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build loaders test unit smoke e2e lab demo bench fuzz check generate install clean
+.PHONY: help setup build cross loaders test unit smoke e2e lab demo bench fuzz check generate install clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,8 +20,16 @@ setup: ## install the Debian packages and build the guests that tests and the de
 loaders: ## fetch the network boot programs that go into the binary
 	@assets/loaders/fetch
 
-build: loaders ## build bin/matchd with the loaders inside
+build: loaders ## build bin/matchd with the loaders inside, and bin/matchctl
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+cross: ## build matchctl for Linux, macOS and Windows, as bin/matchctl-OS-ARCH
+	@for platform in $(PLATFORMS); do \
+	  os=$${platform%/*} arch=$${platform#*/}; out=bin/matchctl-$$os-$$arch; test $$os = windows && out=$$out.exe; \
+	  echo $$out; CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $$out ./cmd/matchctl || exit 1; \
+	done
 
 unit: ## run the Go tests with the race detector
 	$(GO) test -race ./...
@@ -59,8 +67,13 @@ check: generate ## gofmt, vet, staticcheck, tidy: nothing may differ afterwards
 generate: ## run code generation
 	$(GO) generate ./...
 
-install: build ## install binary, unit and example configuration under PREFIX and /etc
+install: build ## install binaries, completions, unit and example configuration under PREFIX and /etc
 	install -D -m 0755 bin/matchd $(DESTDIR)$(PREFIX)/bin/matchd
+	install -D -m 0755 bin/matchctl $(DESTDIR)$(PREFIX)/bin/matchctl
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	bin/matchctl completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/matchctl
+	bin/matchctl completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_matchctl
+	bin/matchctl completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/matchctl.fish
 	install -D -m 0644 examples/matchd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/matchd.service
 	@test -e $(DESTDIR)/etc/matchd/matchd.yaml || install -D -m 0644 examples/matchd.yaml $(DESTDIR)/etc/matchd/matchd.yaml
 

@@ -72,6 +72,32 @@ func TestImportsPointInward(t *testing.T) {
 	}
 }
 
+// TestMatchctlIsLight looks at everything that the operator's command links, on every system that it is built for: it opens no file of the
+// daemon and speaks no protocol of machines.
+func TestMatchctlIsLight(t *testing.T) {
+	heavy := []string{
+		module + "/matchd", module + "/rpc", module + "/matchd/store/boltstore", module + "/matchd/store/etcdstore", module + "/matchd/dhcp",
+		module + "/matchd/tftp", module + "/matchd/web", module + "/matchd/bootfile", module + "/matchd/firmware",
+		"go.etcd.io", "github.com/insomniacslk/dhcp", "github.com/pin/tftp", "github.com/mdlayher", "k8s.io",
+	}
+	exact := heavy[:2] // what lies below them may be linked
+	for _, system := range []string{"linux", "darwin", "windows"} {
+		list := exec.Command("go", "list", "-deps", module+"/cmd/matchctl")
+		list.Env = append(list.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+		out, err := list.Output()
+		if err != nil {
+			t.Fatalf("go list for %s: %v", system, err)
+		}
+		for dependency := range strings.FieldsSeq(string(out)) {
+			for _, unwanted := range heavy {
+				if dependency == unwanted || !slices.Contains(exact, unwanted) && strings.HasPrefix(dependency, unwanted+"/") {
+					t.Errorf("matchctl links %s on %s", dependency, system)
+				}
+			}
+		}
+	}
+}
+
 func checkArrow(t *testing.T, from, to string, fromRoom int) {
 	t.Helper()
 	toRoom := roomOf(to)
