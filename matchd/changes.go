@@ -12,7 +12,7 @@ import (
 func (s *Server) newApplier() *change.Applier {
 	options := change.Options{
 		Catalog: s.catalog, Store: s.stores["config"], Planner: s.planner, Seen: s.seenMachines, Audit: s.auditChange,
-		Site: s.cfg.Site != "", RefuseOverlaps: s.cfg.Overlaps == OverlapsError, Logger: s.log,
+		Site: s.cfg.Site != "", RefuseOverlaps: s.cfg.Overlaps == OverlapsError, Lenient: s.cfg.Matchbox, Logger: s.log,
 	}
 	if s.pool != nil {
 		options.Addresses = s.pool

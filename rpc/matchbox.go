@@ -10,6 +10,7 @@ import (
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/fault"
+	"github.com/matchd/matchd/matchd/store"
 	"github.com/matchd/matchd/profiles"
 	"github.com/matchd/matchd/rpc/matchboxpb"
 )
@@ -26,8 +27,8 @@ type MatchboxObjects interface {
 
 // Replacements is told what may be put again in a moment, so that machines wait for it. boot.Replacements is one.
 type Replacements interface {
-	Deleting(group *groups.Group) // before the group is deleted
-	Put(id string)                // after it was put
+	Deleting(group *groups.Group)     // before the group is deleted
+	Put(id string, at store.Revision) // after it was put, with a revision that has it
 }
 
 // MatchboxParts are what matchbox's services work with. Without Objects they are not offered.

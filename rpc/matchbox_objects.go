@@ -27,7 +27,11 @@ func (s *matchboxGroups) GroupPut(ctx context.Context, r *matchboxpb.GroupPutReq
 	if err := s.parts.Objects.Put(ctx, catalog.Object{Group: group}); err != nil {
 		return nil, err
 	}
-	s.parts.Replaced.Put(group.ID)
+	snapshot, err := s.parts.Objects.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.parts.Replaced.Put(group.ID, snapshot.Revision)
 	return &matchboxpb.GroupPutResponse{}, nil
 }
 

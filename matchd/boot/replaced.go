@@ -10,6 +10,7 @@ import (
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/fault"
+	"github.com/matchd/matchd/matchd/store"
 )
 
 const (
@@ -33,6 +34,7 @@ type replaced struct {
 	group    *groups.Group
 	selector groups.Selector // normalised
 	at       time.Time
+	back     store.Revision // from which on it is there again; 0: it is not yet
 }
 
 // NewReplacements returns an empty memory.
@@ -50,14 +52,18 @@ func (r *Replacements) Deleting(group *groups.Group) {
 	if len(r.byID) >= maxReplaced {
 		r.forgetLocked(time.Now())
 	}
-	r.byID[group.ID] = replaced{group, selector, time.Now()}
+	r.byID[group.ID] = replaced{group: group, selector: selector, at: time.Now()}
 }
 
-// Put is called after a group was put: whoever deletes it otherwise than by matchbox's API means it.
-func (r *Replacements) Put(id string) {
+// Put is called after a group was put, with a revision that has it: who deletes it from then on otherwise than by matchbox's API means it. A question that
+// is being answered from an earlier revision still waits.
+func (r *Replacements) Put(id string, revision store.Revision) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.byID, id)
+	if gone, known := r.byID[id]; known {
+		gone.back = revision
+		r.byID[id] = gone
+	}
 }
 
 // forgetLocked drops what is over and, should there still be too many, the oldest.
@@ -89,7 +95,7 @@ func (r *Replacements) pending(snapshot *catalog.Snapshot, wanted func(replaced)
 		switch {
 		case now.Sub(gone.at) >= ReplacementGrace:
 			delete(r.byID, id)
-		case wanted(gone):
+		case (gone.back == 0 || snapshot.Revision < gone.back) && wanted(gone):
 			found = append(found, gone)
 		}
 	}

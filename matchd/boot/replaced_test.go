@@ -74,12 +74,15 @@ func TestReplacement(t *testing.T) {
 		want("with a successor of another name", worker, "anew", 0)
 		s.set(node, other, broad)
 		want("put again", worker, "node1", 0)
-		gone.Put(node.ID)
 		s.set(other, broad)
+		gone.Put(node.ID, s.snapshot.Revision+1)
+		want("put again, answered from the revision before", worker, "", fault.Unavailable)
+		s.snapshot.Revision++
 		want("deleted otherwise", worker, "default", 0)
 
 		gone.Deleting(&node)
 		time.Sleep(ReplacementGrace - time.Nanosecond)
+		s.set(other, broad)
 		want("just before the end of grace", worker, "", fault.Unavailable)
 		time.Sleep(time.Nanosecond)
 		want("after grace", worker, "default", 0)

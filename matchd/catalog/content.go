@@ -239,7 +239,11 @@ func (d *delta) put(item *Item) {
 	}
 	var document *render.Document
 	if err == nil && item.Template != nil {
-		document, err = render.Compile(*item.Template)
+		compile := render.Compile
+		if d.lenient {
+			compile = render.CompileLenient
+		}
+		document, err = compile(*item.Template)
 	}
 	if err != nil {
 		d.set(ref, nil)

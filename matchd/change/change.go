@@ -135,6 +135,7 @@ type Options struct {
 	// all that there is.
 	Site           bool
 	RefuseOverlaps bool // see [trial.Options]
+	Lenient        bool // documents are what matchbox would serve, see [trial.Options]
 	Logger         *slog.Logger
 	Now            func() time.Time // nil: time.Now
 }

@@ -23,7 +23,7 @@ func (a *Applier) rehearse(ctx context.Context, p *plan) error {
 	if len(names) == 0 {
 		return nil
 	}
-	options := trial.Options{Changed: names, RefuseOverlaps: a.opt.RefuseOverlaps, Cache: a.cache}
+	options := trial.Options{Changed: names, RefuseOverlaps: a.opt.RefuseOverlaps, Lenient: a.opt.Lenient, Cache: a.cache}
 	concerned := p.concerned(p.get)
 	p.groups = concerned.groups
 	found, err := a.rendered(ctx, concerned.objects, options)
@@ -102,7 +102,7 @@ func (a *Applier) hopeless(ctx context.Context, p *plan) ([]Problem, error) {
 			objects.Add(s.item())
 		}
 	}
-	found, err := a.rendered(ctx, objects, trial.Options{Cache: a.cache, Changed: names(objects)})
+	found, err := a.rendered(ctx, objects, trial.Options{Lenient: a.opt.Lenient, Cache: a.cache, Changed: names(objects)})
 	if err != nil {
 		return nil, err
 	}

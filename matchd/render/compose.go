@@ -112,7 +112,7 @@ func (c Composition) parts(ctx context.Context, data map[string]any) ([]*part, e
 }
 
 func (c Composition) merge(parts []*part) (*Config, error) {
-	r := &reporter{name: c.title()}
+	r := &reporter{name: c.title(), lenient: c.Base.lenient}
 	merged := c.fold(r, parts)
 	problems, warnings := checkNodes(parts)
 	if c.RefuseOverlaps {

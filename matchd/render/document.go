@@ -29,6 +29,7 @@ type Document struct {
 	kind    profiles.Kind
 	name    string
 	source  string
+	lenient bool     // see CompileLenient
 	program *program // nil: sent as it is
 	packer  packer
 	moulds  moulds
@@ -47,11 +48,17 @@ type result struct {
 
 // Compile parses a template. A document of kind ignition whose name ends in .ign or .ignition is sent as it is (matchbox's rule);
 // everything else is a Go template with [Input.Data] as its data. Errors are of kind Invalid; *[Report] is in their chain.
-func Compile(t profiles.Template) (*Document, error) {
+func Compile(t profiles.Template) (*Document, error) { return compile(t, false) }
+
+// CompileLenient is [Compile] for documents that matchbox has served so far: what only matchd objects to is let pass, such as keys that nobody reads, sources
+// without a hash, and braces that a template leaves behind. What is wrong by Ignition's own rules, and what cannot be parsed, is refused as ever.
+func CompileLenient(t profiles.Template) (*Document, error) { return compile(t, true) }
+
+func compile(t profiles.Template, lenient bool) (*Document, error) {
 	if err := t.Validate(); err != nil {
 		return nil, fault.Wrap(fault.Invalid, fmt.Errorf("%s/%s: %w", t.Kind, t.Name, err))
 	}
-	d := &Document{kind: t.Kind, name: t.Name, source: string(t.Content)}
+	d := &Document{kind: t.Kind, name: t.Name, source: string(t.Content), lenient: lenient}
 	if d.verbatim() || !strings.Contains(d.source, "{{") {
 		return d, nil
 	}
@@ -143,7 +150,7 @@ const (
 
 // evaluate makes of a rendered text what it means.
 func (d *Document) evaluate(rendered *text, how effort) (*result, error) {
-	r := &reporter{name: d.path(), text: rendered}
+	r := &reporter{name: d.path(), text: rendered, lenient: d.lenient}
 	out := &result{text: rendered.out}
 	switch d.kind {
 	case profiles.Cloud:
@@ -241,6 +248,9 @@ func looksLikeIgnition(content []byte) bool {
 // refuseRemains catches what a template leaves behind where it failed to fill something in: what text/template prints for a null, and
 // an action that came in with the data and was not run. Braces that the template itself writes as a constant are meant: {{"{{"}}.
 func (r *reporter) refuseRemains() {
+	if r.lenient {
+		return
+	}
 	const noValue, braces = "<no value>", "{{"
 	for i, line := range strings.Split(string(r.text.out), "\n") {
 		if at := strings.Index(line, noValue); at >= 0 {

@@ -229,9 +229,12 @@ func (r *reporter) find(piece string) (line, column int) {
 	return lineColumn(string(r.text.out), at)
 }
 
-// addEntries makes a problem of every entry, whatever its severity: strict means that a warning is a mistake too.
+// addEntries makes a problem of every entry, whatever its severity: strict means that a warning is a mistake too. It is none for a lenient reporter.
 func (r *reporter) addEntries(entries report.Report, positioned bool) {
 	for _, e := range entries.Entries {
+		if r.lenient && !e.Kind.IsFatal() {
+			continue
+		}
 		line, column := 0, 0
 		if positioned && e.Marker.StartP != nil {
 			line, column = int(e.Marker.StartP.Line), int(e.Marker.StartP.Column)

@@ -72,7 +72,7 @@ func (i *inspector) sources(n *yaml.Node, at string) {
 
 func (i *inspector) source(n *yaml.Node, at string) {
 	source := field(n, "source")
-	if source == nil || source.Kind != yaml.ScalarNode {
+	if i.lenient || source == nil || source.Kind != yaml.ScalarNode {
 		return
 	}
 	scheme, _, _ := strings.Cut(strings.ToLower(source.Value), "://")
@@ -102,7 +102,7 @@ func (i *inspector) units(top *yaml.Node) {
 }
 
 func (i *inspector) unit(at, name string, contents *yaml.Node) {
-	if contents == nil || contents.Kind != yaml.ScalarNode {
+	if contents == nil || contents.Kind != yaml.ScalarNode || i.lenient {
 		return
 	}
 	problems := checkUnit(name, contents.Value)

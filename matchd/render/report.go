@@ -85,9 +85,10 @@ func (r *Report) all(allowUnhashed bool) []Problem {
 
 // reporter collects the problems of one rendered text and finds where they stand in what the author wrote.
 type reporter struct {
-	name   string
-	text   *text
-	report Report
+	lenient bool // see CompileLenient
+	name    string
+	text    *text
+	report  Report
 }
 
 // add notes a problem at a position of the rendered text: line from 1, column in characters from 1; zero where not known.

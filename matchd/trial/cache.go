@@ -57,7 +57,11 @@ func (r *run) compile(template *profiles.Template) (*render.Document, error) {
 	r.Cache.mu.Unlock()
 	if document == nil {
 		var err error
-		if document, err = render.Compile(*template); err != nil {
+		compile := render.Compile
+		if r.Lenient {
+			compile = render.CompileLenient
+		}
+		if document, err = compile(*template); err != nil {
 			return nil, err
 		}
 		r.Cache.mu.Lock()

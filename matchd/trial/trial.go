@@ -28,6 +28,8 @@ type Options struct {
 	Broken map[string]bool
 	// RefuseOverlaps makes a problem of two documents that set the contents of one file where neither says that it overwrites.
 	RefuseOverlaps bool
+	// Lenient tries documents as matchbox would serve them, see [render.CompileLenient].
+	Lenient bool
 	// Place tells where in an object's file a field such as "boot.args[1]" stands, and the line itself; zeros where that is not known. nil:
 	// it is known of none.
 	Place func(file, field string) (line, column int, source string)
