@@ -64,7 +64,7 @@ func (s *assetService) GetAsset(ctx context.Context, request *matchdpb.GetAssetR
 	if err != nil {
 		return nil, assetError(name, err)
 	}
-	asset.Sha256 = digest.String()
+	asset.Sha256 = strings.TrimPrefix(digest.String(), "sha256:")
 	return &matchdpb.GetAssetResponse{Asset: asset}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -39,14 +40,21 @@ type ReadParts struct {
 	Events    EventLog  // Timelines
 	Leases    Leases    // Leases
 	Assets    Assets    // Assets
+
+	sendTime time.Duration // how long one message of a stream may wait for its reader; 0: sendTime
 }
 
 func registerReads(s grpc.ServiceRegistrar, o *Options) {
 	parts := o.Reads
+	limit := parts.sendTime
+	if limit == 0 {
+		limit = sendTime
+	}
 	if parts.Inspector != nil {
-		matchdpb.RegisterBootServer(s, &bootService{inspector: parts.Inspector, simulator: parts.Simulator})
+		boots := &bootService{inspector: parts.Inspector, simulator: parts.Simulator, sendTime: limit, playing: make(chan struct{}, maxSimulations)}
+		matchdpb.RegisterBootServer(s, boots)
 		if parts.Events != nil {
-			matchdpb.RegisterTimelinesServer(s, &timelineService{events: parts.Events, inspector: parts.Inspector, sendTime: sendTime})
+			matchdpb.RegisterTimelinesServer(s, &timelineService{events: parts.Events, inspector: parts.Inspector, sendTime: limit})
 		}
 		if parts.Leases != nil {
 			matchdpb.RegisterLeasesServer(s, &leaseService{leases: parts.Leases, inspector: parts.Inspector, now: o.Now})
@@ -81,6 +89,8 @@ type bootService struct {
 	matchdpb.UnimplementedBootServer
 	inspector Inspector
 	simulator Simulator
+	sendTime  time.Duration
+	playing   chan struct{} // as many as are played
 }
 
 // query translates a query, if the caller may ask about its machine.

@@ -54,7 +54,13 @@ func (s *bootService) Simulate(request *matchdpb.SimulateRequest, stream grpc.Se
 	if err != nil {
 		return err
 	}
-	return guarded(stream, sendTime, func(send func(*matchdpb.SimulateResponse) error) error {
+	select {
+	case s.playing <- struct{}{}:
+		defer func() { <-s.playing }()
+	case <-stream.Context().Done():
+		return stream.Context().Err()
+	}
+	return guarded(stream, s.sendTime, func(send func(*matchdpb.SimulateResponse) error) error {
 		return s.play(stream.Context(), m, send)
 	})
 }
