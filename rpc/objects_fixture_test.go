@@ -96,7 +96,7 @@ func profile(id string) *pb.Profile {
 }
 
 func group(id, profile string, selector map[string]string) *pb.Group {
-	return &pb.Group{Id: id, Profile: profile, Selector: selector, Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{"name": structpb.NewStringValue(id)}}}
+	return &pb.Group{Id: id, Profile: profile, Selector: selector, Metadata: metadataOf(id)}
 }
 
 func putting(object any) *pb.Change {
@@ -130,4 +130,8 @@ func (o *objects) seed(n int) {
 	if _, err := o.as(auth.Admin).changes.Apply(o.t.Context(), &pb.ApplyRequest{Changes: changes}); err != nil {
 		o.t.Fatal(err)
 	}
+}
+
+func metadataOf(name string) *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{"name": structpb.NewStringValue(name)}}
 }

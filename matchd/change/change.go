@@ -180,33 +180,53 @@ func (a *Applier) Apply(ctx context.Context, c Change) (*Result, error) {
 
 // try makes the change unless somebody else changes one of its objects meanwhile, which is errRaced.
 func (a *Applier) try(ctx context.Context, c *Change) (*Result, error) {
-	before, err := a.snapshot(ctx)
-	if err != nil {
-		return nil, err
+	if !c.DryRun && !c.othersDepend() {
+		release, err := a.turn(ctx, 1)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		p, err := a.examine(ctx, c)
+		if err != nil || len(p.changed) == 0 {
+			return a.told(ctx, p, err)
+		}
+		return a.commit(ctx, p)
 	}
-	p, err := a.examine(ctx, c, before)
+	// What takes long, rendering for all who depend on it, is done before others are made to wait. What was rendered is remembered, so that looking again
+	// costs little.
+	p, err := a.examine(ctx, c)
 	if err != nil || c.DryRun || len(p.changed) == 0 {
 		return a.told(ctx, p, err)
 	}
-	turns := int64(1)
-	if p.othersDepend() {
-		turns = maxSharing
-	}
-	if err := a.turns.Acquire(ctx, turns); err != nil {
-		return nil, fault.New(fault.Unavailable, "waiting for other changes: %w", err)
-	}
-	defer a.turns.Release(turns)
-	now, err := a.snapshot(ctx)
+	release, err := a.turn(ctx, maxSharing)
 	if err != nil {
 		return nil, err
 	}
-	if now != before {
-		// What was rendered is remembered, so that looking again costs little.
-		if p, err = a.examine(ctx, c, now); err != nil || len(p.changed) == 0 {
-			return a.told(ctx, p, err)
-		}
+	defer release()
+	if p, err = a.examine(ctx, c); err != nil || len(p.changed) == 0 {
+		return a.told(ctx, p, err)
 	}
 	return a.commit(ctx, p)
+}
+
+// othersDepend reports whether the change has something that other objects may name. Such changes are made one at a time, so that nobody can begin to name
+// what is being deleted. Reservations are judged all together.
+func (c *Change) othersDepend() bool {
+	for i := range c.Ops {
+		switch c.Ops[i].ref().Kind {
+		case catalog.Profile, catalog.Template, catalog.Reservation:
+			return true
+		}
+	}
+	return false
+}
+
+// turn waits for so many turns.
+func (a *Applier) turn(ctx context.Context, turns int64) (release func(), err error) {
+	if err := a.turns.Acquire(ctx, turns); err != nil {
+		return nil, fault.New(fault.Unavailable, "waiting for other changes: %w", err)
+	}
+	return func() { a.turns.Release(turns) }, nil
 }
 
 func (a *Applier) snapshot(ctx context.Context) (*catalog.Snapshot, error) {

@@ -87,8 +87,12 @@ func validate(o *catalog.Object, lenient bool) error {
 	return o.Validate()
 }
 
-// examine takes a change through all gates, as of a snapshot.
-func (a *Applier) examine(ctx context.Context, c *Change, snapshot *catalog.Snapshot) (*plan, error) {
+// examine takes a change through all gates, as of what is served now.
+func (a *Applier) examine(ctx context.Context, c *Change) (*plan, error) {
+	snapshot, err := a.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
 	p := &plan{change: c, snapshot: snapshot, steps: make([]step, len(c.Ops)), after: make(map[catalog.Ref]*step, len(c.Ops))}
 	reservations := false
 	for i := range c.Ops {
@@ -192,17 +196,6 @@ func (a *Applier) checkReservations(p *plan) error {
 		return fault.New(fault.Conflict, "no address can be reserved: this server gives none, since no subnet with mode server is configured")
 	}
 	return a.opt.Addresses.CheckReservations(list)
-}
-
-// othersDepend reports whether something is changed that other objects may name. Such changes are made one at a time, so that nobody can begin to name what
-// is being deleted.
-func (p *plan) othersDepend() bool {
-	for _, s := range p.changed {
-		if s.ref.Kind == catalog.Profile || s.ref.Kind == catalog.Template || s.ref.Kind == catalog.Reservation {
-			return true
-		}
-	}
-	return false
 }
 
 // get returns an object as it would be after the change.
