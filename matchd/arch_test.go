@@ -25,7 +25,7 @@ var rooms = []struct {
 	{"edges", true, []string{"matchd/dhcp", "matchd/tftp", "matchd/web", "matchd/ui", "rpc", "rpc/client"}},
 	{"root", false, []string{"matchd"}},
 	{"tests", false, []string{"matchd/matchdtest"}},
-	{"commands", true, []string{"cmd/matchd", "cmd/matchctl"}},
+	{"commands", true, []string{"cmd/matchd", "cmd/matchctl", "rpc/internal/apidoc"}},
 }
 
 // strict leaves import nothing of ours at all.

@@ -2,3 +2,4 @@
 package rpc
 
 //go:generate go tool buf generate
+//go:generate go run ./internal/apidoc -o ../docs/api.md

@@ -139,7 +139,7 @@ type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who asks.
 	Query *Query `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
-	// Groups to tell about besides the winner; 0: 10.
+	// Groups to tell about besides the winner: those that match too, and at most 5 that nearly do. 0: 10. More than 100 are never told.
 	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -278,7 +278,7 @@ type Candidate struct {
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// Whether all pairs match.
 	Matches bool `protobuf:"varint,2,opt,name=matches,proto3" json:"matches,omitempty"`
-	// The first pairs that differ.
+	// The pairs that differ, by label.
 	Differences []*Difference `protobuf:"bytes,3,rep,name=differences,proto3" json:"differences,omitempty"`
 	// Its owner file, empty for the API's.
 	Owner         string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
@@ -616,7 +616,7 @@ type RenderResponse struct {
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// Its profile.
 	Profile string `protobuf:"bytes,2,opt,name=profile,proto3" json:"profile,omitempty"`
-	// Its iPXE script.
+	// Its iPXE script. Without a group it is what the policy for unmatched machines gives.
 	Script string `protobuf:"bytes,3,opt,name=script,proto3" json:"script,omitempty"`
 	// The same as a GRUB config.
 	Grub string `protobuf:"bytes,4,opt,name=grub,proto3" json:"grub,omitempty"`
@@ -634,7 +634,7 @@ type RenderResponse struct {
 	Metadata string `protobuf:"bytes,10,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	// Where the parts of the config come from, if asked for.
 	Provenance []*Provenance `protobuf:"bytes,11,rep,name=provenance,proto3" json:"provenance,omitempty"`
-	// What keeps parts from being rendered.
+	// What keeps parts from being made: that no group matches, that a document is wrong. Warnings begin with "warning: ".
 	Problems      []*Problem `protobuf:"bytes,12,rep,name=problems,proto3" json:"problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -981,11 +981,12 @@ func (*SimulateResponse_Outcome) isSimulateResponse_Event() {}
 // SimulateStep is one packet, file or decision.
 type SimulateStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who acts: firmware, ipxe, grub, kernel, ignition.
+	// Who acts: the firmware by its kind, such as ovmf; iPXE, shim, GRUB, Ignition, installer; matchd, which tells what it receives, answers and
+	// would write on the timeline; another DHCP server, where matchd is a proxy beside one.
 	Actor string `protobuf:"bytes,1,opt,name=actor,proto3" json:"actor,omitempty"`
 	// What happened.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
-	// Size in bytes of the file that was fetched.
+	// Size in bytes of the file that was fetched. Of kernels and initrds only the size is asked.
 	Bytes int64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// Text that was fetched: a script or a config.
 	Content       string `protobuf:"bytes,4,opt,name=content,proto3" json:"content,omitempty"`
@@ -1115,7 +1116,7 @@ type Asset struct {
 	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	// When it was changed last.
 	ModifiedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=modified_at,json=modifiedAt,proto3" json:"modified_at,omitempty"`
-	// SHA-256 in hexadecimal, if asked for.
+	// SHA-256 in hexadecimal. Only GetAsset tells it, of a file.
 	Sha256 string `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// Whether it is a directory.
 	Directory     bool `protobuf:"varint,5,opt,name=directory,proto3" json:"directory,omitempty"`

@@ -33,9 +33,9 @@ const (
 type BootClient interface {
 	// Explain tells which group wins for the labels, and how the nearest others fail.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
-	// Plan returns what the machine boots.
+	// Plan returns what the machine boots. NOT_FOUND: no group wants it, and unmatched machines are ignored.
 	Plan(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*PlanResponse, error)
-	// Render returns the machine's script, config and documents.
+	// Render returns the machine's script, config and documents. What cannot be made is in the problems of the response, not an error.
 	Render(ctx context.Context, in *RenderRequest, opts ...grpc.CallOption) (*RenderResponse, error)
 	// Simulate plays the machine's whole boot with pretend firmware, step by step. It touches no network, lease or timeline.
 	Simulate(ctx context.Context, in *SimulateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SimulateResponse], error)
@@ -106,9 +106,9 @@ type Boot_SimulateClient = grpc.ServerStreamingClient[SimulateResponse]
 type BootServer interface {
 	// Explain tells which group wins for the labels, and how the nearest others fail.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
-	// Plan returns what the machine boots.
+	// Plan returns what the machine boots. NOT_FOUND: no group wants it, and unmatched machines are ignored.
 	Plan(context.Context, *PlanRequest) (*PlanResponse, error)
-	// Render returns the machine's script, config and documents.
+	// Render returns the machine's script, config and documents. What cannot be made is in the problems of the response, not an error.
 	Render(context.Context, *RenderRequest) (*RenderResponse, error)
 	// Simulate plays the machine's whole boot with pretend firmware, step by step. It touches no network, lease or timeline.
 	Simulate(*SimulateRequest, grpc.ServerStreamingServer[SimulateResponse]) error

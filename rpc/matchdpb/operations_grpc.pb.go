@@ -138,7 +138,8 @@ const (
 //
 // Timelines tells what machines did.
 type TimelinesClient interface {
-	// ListTimelines returns the machines that were seen, the last seen first, each with its diagnosis.
+	// ListTimelines returns the machines that were seen, the last seen first, each with its diagnosis. A machine with news while pages are read
+	// comes on the last pages, perhaps for the second time.
 	ListTimelines(ctx context.Context, in *ListTimelinesRequest, opts ...grpc.CallOption) (*ListTimelinesResponse, error)
 	// GetTimeline returns what one machine did.
 	GetTimeline(ctx context.Context, in *GetTimelineRequest, opts ...grpc.CallOption) (*GetTimelineResponse, error)
@@ -199,7 +200,8 @@ type Timelines_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsRespons
 //
 // Timelines tells what machines did.
 type TimelinesServer interface {
-	// ListTimelines returns the machines that were seen, the last seen first, each with its diagnosis.
+	// ListTimelines returns the machines that were seen, the last seen first, each with its diagnosis. A machine with news while pages are read
+	// comes on the last pages, perhaps for the second time.
 	ListTimelines(context.Context, *ListTimelinesRequest) (*ListTimelinesResponse, error)
 	// GetTimeline returns what one machine did.
 	GetTimeline(context.Context, *GetTimelineRequest) (*GetTimelineResponse, error)

@@ -1,0 +1,2 @@
+# List a directory of assets.
+grpcurl $TLS -d '{"path": ""}' $SERVER matchd.v1.Assets/ListAssets
