@@ -9,7 +9,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build cross loaders test unit smoke e2e lab demo bench fuzz check generate install clean
+.PHONY: help setup build cross loaders test unit smoke e2e lab demo bench fuzz check generate accept-api install clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ check: generate ## gofmt, vet, staticcheck, tidy: nothing may differ afterwards
 
 generate: ## run code generation
 	$(GO) generate ./...
+
+accept-api: ## when a release is made: take the API as it is for what later ones must be compatible with
+	cd rpc && $(GO) tool buf build matchdpb -o testdata/matchdpb.binpb && $(GO) tool buf build matchboxpb -o testdata/matchboxpb.binpb
 
 install: build ## install binaries, completions, unit and example configuration under PREFIX and /etc
 	install -D -m 0755 bin/matchd $(DESTDIR)$(PREFIX)/bin/matchd
