@@ -112,7 +112,11 @@ func (d *deleting) target(ctx context.Context, c *client.Client, t target) ([]*m
 			if err != nil {
 				return nil, err
 			}
-			if o := wrap(m); metaOf(o).GetOwner() == "" {
+			matches, err := hasAll(t.noun, m, labels)
+			if err != nil {
+				return nil, err
+			}
+			if o := wrap(m); matches && metaOf(o).GetOwner() == "" {
 				refs = append(refs, refOf(o))
 			}
 		}

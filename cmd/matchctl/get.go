@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/rpc/client"
 	"github.com/matchd/matchd/rpc/matchdpb"
 )
@@ -169,7 +171,7 @@ func hasAll(n *noun, m proto.Message, labels map[string]string) (bool, error) {
 		case *matchdpb.Machine:
 			got = m.GetLabels()[name]
 		case *matchdpb.Group:
-			got = m.GetSelector()[name]
+			got, want = sameNotation(name, m.GetSelector()[name], want)
 		default:
 			field := m.ProtoReflect().Descriptor().Fields().ByTextName(name)
 			if field == nil || field.IsList() || field.IsMap() || field.Message() != nil {
@@ -182,6 +184,18 @@ func hasAll(n *noun, m proto.Message, labels map[string]string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// sameNotation makes two values of a label comparable: a hardware address may be written in any notation.
+func sameNotation(name, x, y string) (string, string) {
+	if strings.EqualFold(name, "mac") {
+		normalX, err := groups.NormalizeMAC(x)
+		normalY, err2 := groups.NormalizeMAC(y)
+		if err == nil && err2 == nil {
+			return normalX, normalY
+		}
+	}
+	return x, y
 }
 
 // show writes items in the form that was asked for.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -26,7 +28,10 @@ func groupNoun() *noun {
 		}),
 		id: id((*matchdpb.Group).GetId),
 		list: func(ctx context.Context, c *client.Client, q query) iter.Seq2[proto.Message, error] {
-			return messages(c.AllGroups(ctx, q.labels))
+			labels := maps.Clone(q.labels)
+			// The server compares text; a hardware address may be written otherwise in the group, and "get" looks at that itself.
+			maps.DeleteFunc(labels, func(name, _ string) bool { return strings.EqualFold(name, "mac") })
+			return messages(c.AllGroups(ctx, labels))
 		},
 		get: func(ctx context.Context, c *client.Client, id string) (proto.Message, error) {
 			got, err := c.Groups.GetGroup(ctx, &matchdpb.GetGroupRequest{Id: id})

@@ -72,7 +72,10 @@ func newServer(t *testing.T, script string) *server {
 	matchdtest.WriteFiles(t, loaders, map[string]string{"undionly.kpxe": "undi", "snponly.efi": "snp", "snponly-arm64.efi": "snp arm64", "grubaa64.efi": "grub"})
 	return &server{t: t, Daemon: matchdtest.Start(t, matchdtest.Options{Files: files, API: true, Config: func(c *matchd.Config) {
 		c.LoadersDir = loaders
-		c.DHCP.Subnets = []matchd.SubnetConfig{{Subnet: netip.MustParsePrefix("127.0.0.0/8"), Pools: []string{"127.2.0.10-127.2.0.20"}}}
+		c.DHCP.Subnets = []matchd.SubnetConfig{
+			{Subnet: netip.MustParsePrefix("127.0.0.0/8"), Pools: []string{"127.2.0.10-127.2.0.20"}},
+			{Subnet: netip.MustParsePrefix("10.99.0.0/24"), Pools: []string{"10.99.0.100-10.99.0.200"}}, // for reservations, which no loopback address can be
+		}
 	}})}
 }
 
