@@ -73,7 +73,12 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns the cause, of the error's kind.
-func (e *Error) Unwrap() error { return fault.Wrap(e.Kind, e.cause) }
+func (e *Error) Unwrap() error {
+	if e.cause == nil { // made by hand, in a test
+		return fault.New(e.Kind, "%s", e.Message)
+	}
+	return fault.Wrap(e.Kind, e.cause)
+}
 
 // GRPCStatus lets [status.FromError] and [status.Code] see through.
 func (e *Error) GRPCStatus() *status.Status { return e.state }
