@@ -34,7 +34,7 @@ type moulds struct {
 
 type mould struct {
 	shape  [sha256.Size]byte
-	pieces [][]byte // of the JSON, one more than there are holes
+	pieces [][]byte // of the JSON, one more than there are holes; nil: no mould could be made
 	order  []int    // hole k of the JSON is filled by the value of hole order[k] of the text
 }
 
@@ -88,10 +88,13 @@ func (m *moulds) cast(root *yaml.Node) (out []byte, shape [sha256.Size]byte, hol
 		found = m.made[at]
 	}
 	m.mu.Unlock()
-	if found != nil {
-		out = found.fill(w.holes)
+	switch {
+	case found == nil:
+		return nil, shape, w.holes, true
+	case found.pieces == nil:
+		return nil, shape, nil, false
 	}
-	return out, shape, w.holes, true
+	return found.fill(w.holes), shape, w.holes, true
 }
 
 func (m *mould) fill(holes []hole) []byte {
@@ -120,7 +123,7 @@ func (m *moulds) learn(root *yaml.Node, shape [sha256.Size]byte, holes []hole, o
 	}
 	made := newMould(root, holes, translate)
 	if made == nil || !bytes.Equal(made.fill(holes), out) {
-		return
+		made = &mould{} // so that nobody tries again
 	}
 	made.shape = shape
 	m.mu.Lock()

@@ -65,7 +65,7 @@ systemd:
 					t.Errorf("%q (%v):\ngot  %s\nwant %s", value, problems, ours, theirs)
 				}
 			}
-			if made := len(m.made) == 1; made == (variant == "fcos 1.0.0") {
+			if len(m.made) != 1 || (m.made[0].pieces == nil) != (variant == "fcos 1.0.0") {
 				t.Errorf("%d moulds were made", len(m.made))
 			}
 		})
