@@ -411,6 +411,13 @@ func TestDirectoryFollows(t *testing.T) {
 	if after := revision(t, d); after != before+1 {
 		t.Errorf("reading the directory made %d revisions, want 1, of the new group", after-before)
 	}
+	matchdtest.WriteFiles(t, d.Site, map[string]string{"groups/unread.json": "{"})
+	if err := tf.deleteGroup(t.Context(), &tfGroup{name: "unread"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(d.Site, "groups/unread.json")); err == nil {
+		t.Error("a file that cannot be read is still there after its group was deleted")
+	}
 	if err := tf.createGroup(t.Context(), &tfGroup{name: "broken", profile: "node0", selector: map[string]string{"os": "mended"}}); err != nil {
 		t.Error(err)
 	}

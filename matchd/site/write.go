@@ -142,7 +142,18 @@ func (d *Directory) replace(dir, name string, content []byte) (string, error) {
 	return file, nil
 }
 
-func (d *Directory) remove(key string) error {
+// Has reports whether an object has a file, readable or not, by its key as in [Directory.Write].
+func (d *Directory) Has(key string) bool {
+	file, err := fileOf(key)
+	if err != nil {
+		return false
+	}
+	_, err = os.Lstat(filepath.Join(d.dir, filepath.FromSlash(file)))
+	return err == nil
+}
+
+// fileOf returns the file of an object that has the key, relative to the directory.
+func fileOf(key string) (string, error) {
 	var file string
 	kind, id, _ := strings.Cut(key, "/")
 	switch catalog.Kind(kind) {
@@ -154,10 +165,18 @@ func (d *Directory) remove(key string) error {
 		kind, name, _ := strings.Cut(id, "/")
 		file, id = path.Join(kind, name), name
 	default:
-		return fault.New(fault.Invalid, "%s is in no file", key)
+		return "", fault.New(fault.Invalid, "%s is in no file", key)
 	}
 	if err := groups.ValidID(id); err != nil {
-		return fault.New(fault.Invalid, "%s names no file: %w", kind, err)
+		return "", fault.New(fault.Invalid, "%s names no file: %w", kind, err)
+	}
+	return file, nil
+}
+
+func (d *Directory) remove(key string) error {
+	file, err := fileOf(key)
+	if err != nil {
+		return err
 	}
 	target := filepath.Join(d.dir, filepath.FromSlash(file))
 	if err := os.Remove(target); errors.Is(err, fs.ErrNotExist) {
