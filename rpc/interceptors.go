@@ -87,12 +87,14 @@ func (s *Server) newCall(ctx context.Context, method string) *call {
 func (s *Server) admit(ctx context.Context, c *call, stream bool) (context.Context, context.CancelFunc, error) {
 	var known bool
 	c.rule, known = policy[c.method]
-	var err error
-	if c.identity, err = s.identify(ctx); err != nil {
-		return nil, nil, err
-	}
+	var refused error
+	c.identity, refused = s.identify(ctx)
+	// Whoever is not let in is let try only so often, too.
 	if wait := s.limits.take(c.identity.Fingerprint, max(c.rule.cost, 1)); wait > 0 {
 		return nil, nil, rateStatus(c.identity.Name, wait).Err()
+	}
+	if refused != nil {
+		return nil, nil, refused
 	}
 	if err := authorise(c, known); err != nil {
 		return nil, nil, err
@@ -172,6 +174,13 @@ func (s *Server) logCall(ctx context.Context, c *call, told *status.Status, err 
 		level = slog.LevelError
 	case code == codes.PermissionDenied || code == codes.Unauthenticated || code == codes.ResourceExhausted:
 		level = slog.LevelWarn
+		told, silent := s.denied.take(s.opt.Now())
+		if silent > 0 {
+			s.log.Warn("API calls were refused that are not in the log, so many came", "calls", silent)
+		}
+		if !told {
+			return
+		}
 	case c.rule.action == auth.Write:
 		level = slog.LevelInfo
 	}

@@ -77,6 +77,7 @@ type Server struct {
 	limits  *limiter
 	metrics *metrics
 	refused *refusals
+	denied  quota // lines of the log about calls that were not let in
 
 	stopping context.Context // ends when the server stops: streams end with it
 	stop     context.CancelFunc

@@ -285,6 +285,23 @@ func TestRatesAreByIdentity(t *testing.T) {
 	}
 }
 
+// TestRefusedCallsDoNotFillTheLog has somebody without rights call over and over.
+func TestRefusedCallsDoNotFillTheLog(t *testing.T) {
+	f := start(t, nil)
+	conn := f.dial(t, auth.Viewer)
+	for range 100 {
+		if err := listAudit(t, conn); status.Code(err) != codes.PermissionDenied {
+			t.Fatal(err)
+		}
+	}
+	f.ahead.Add(int64(time.Minute))
+	_ = listAudit(t, conn)
+	f.awaitLog(t, "calls=80")
+	if lines := strings.Count(f.log.String(), "code=PERMISSION_DENIED"); lines != 21 {
+		t.Errorf("%d lines for 101 refused calls", lines)
+	}
+}
+
 func TestConstruction(t *testing.T) {
 	if _, err := rpc.New(rpc.Options{}); err == nil || !strings.Contains(err.Error(), "never served without TLS") {
 		t.Errorf("without keys: %v", err)

@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -86,22 +85,12 @@ func (c *serverCredentials) Clone() credentials.TransportCredentials {
 	return &serverCredentials{c.TransportCredentials.Clone(), c.keys, c.refused}
 }
 
-// Bounds of what is logged of refused connections: a scanner must not fill a disk.
-const (
-	refusalsPerWindow = 20
-	refusalWindow     = 10 * time.Second
-)
-
 // refusals tells of connections that were not let in: each in the log, up to so many in a time, and all as a metric.
 type refusals struct {
 	log     *slog.Logger
 	metrics *metrics
 	now     func() time.Time
-
-	mu     sync.Mutex
-	window time.Time // when it began
-	logged int
-	silent int // not logged in this window
+	lines   quota
 }
 
 func newRefusals(log *slog.Logger, m *metrics, now func() time.Time) *refusals {
@@ -121,22 +110,11 @@ func (r *refusals) handshake(from net.Addr, err error) {
 
 func (r *refusals) tell(from net.Addr, why refusal) {
 	r.metrics.refused.WithLabelValues(why.reason).Inc()
-	now := r.now()
-	r.mu.Lock()
-	silent := 0
-	if now.Sub(r.window) >= refusalWindow {
-		silent, r.window, r.logged, r.silent = r.silent, now, 0, 0
-	}
-	r.logged++
-	quiet := r.logged > refusalsPerWindow
-	if quiet {
-		r.silent++
-	}
-	r.mu.Unlock()
+	told, silent := r.lines.take(r.now())
 	if silent > 0 {
 		r.log.Warn("API connections were refused that are not in the log, so many came", "connections", silent)
 	}
-	if !quiet {
+	if told {
 		r.log.Warn("API connection refused", "peer", from.String(), "subject", why.subject, "reason", why.reason, "why", why.text)
 	}
 }
