@@ -46,6 +46,9 @@ func loopback(t *testing.T, opts dhcp.Options) *net.UDPConn {
 	if len(addrs) != 2 || addrs[1].Port() == dhcp.BootPort {
 		t.Fatalf("Addrs = %v", addrs)
 	}
+	if links := server.Links(); len(links) != 1 || links[0].Name != "lo" || len(links[0].Addrs) == 0 || links[0].Mode != dhcp.Proxy {
+		t.Fatalf("Links = %v", links)
+	}
 	conn, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(addrs[1].Port())})
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +173,7 @@ func TestServeRefuses(t *testing.T) {
 	if err := server.Serve(context.Background()); err == nil || !strings.Contains(err.Error(), "nonesuch0") || !strings.Contains(err.Error(), "lo") {
 		t.Errorf("Serve = %v, want what is missing and what there is", err)
 	}
-	if len(server.Addrs()) != 0 || len(server.Others()) != 0 {
+	if len(server.Addrs()) != 0 || len(server.Others()) != 0 || len(server.Links()) != 0 {
 		t.Error("a server that never served has addresses")
 	}
 }
