@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -290,7 +291,7 @@ func TestCertificatesOfTheAPI(t *testing.T) {
 		cfg.StateDir, cfg.BootHTTP, cfg.Admin, cfg.TFTP, cfg.MachineHTTPS, cfg.RPC = t.TempDir(), "127.0.0.1:0", "", "", "", "127.0.0.1:0"
 		cfg.RPCCert, cfg.RPCKey, cfg.RPCCA = filepath.Join(dir, pki.ServerCert), filepath.Join(dir, pki.ServerKey), filepath.Join(dir, pki.CACert)
 		test.change(&cfg)
-		server, err := matchd.New(t.Context(), cfg, matchd.Options{})
+		server, err := matchd.New(t.Context(), cfg, matchd.Options{Logger: slog.New(slog.DiscardHandler)})
 		if err == nil {
 			server.Close()
 		}
