@@ -134,6 +134,7 @@ type run struct {
 	model   model
 	wires   Wires
 	trace   Trace
+	actor   string // who is at work: the firmware, then what it loaded
 	xid     uint32
 }
 
@@ -163,7 +164,7 @@ func Locate(ctx context.Context, m Machine, w Wires) Trace {
 
 func newRun(m Machine, w Wires) *run {
 	hw := m.MAC.HardwareAddr()
-	r := &run{machine: m, wires: w, model: models[m.Kind]}
+	r := &run{machine: m, wires: w, model: models[m.Kind], actor: string(m.Kind)}
 	for _, b := range hw { // iPXE takes its transaction number from the address, and any number will do
 		r.xid = r.xid<<8 | uint32(b)
 	}
@@ -199,8 +200,8 @@ func (r *run) locate(ctx context.Context) (target, bool) {
 	return found, ok
 }
 
-// step adds to the trace what the firmware itself did.
-func (r *run) step(format string, args ...any) { r.stepOf(string(r.machine.Kind), format, args...) }
+// step adds to the trace what is done by whoever is at work.
+func (r *run) step(format string, args ...any) { r.stepOf(r.actor, format, args...) }
 
 func (r *run) stepOf(actor, format string, args ...any) {
 	r.add(Step{Actor: actor, Text: fmt.Sprintf(format, args...)})

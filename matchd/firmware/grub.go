@@ -48,6 +48,7 @@ func (r *run) startShim(ctx context.Context, t target) {
 
 // startGRUB plays Debian's signed GRUB: prefix /grub on the server that it came from, first a config for its own interface.
 func (r *run) startGRUB(ctx context.Context, t target) {
+	r.actor = actorGRUB
 	hyphens := r.machine.MAC.Hyphens()
 	address := r.trace.Address
 	hex := ""

@@ -25,7 +25,7 @@ var scriptMagic = []byte("#!ipxe")
 
 // startIPXE plays an iPXE that the firmware has loaded: autoexec.ipxe if this build looks for it, else DHCP again.
 func (r *run) startIPXE(ctx context.Context, t target) {
-	r.model = r.model.asIPXE()
+	r.model, r.actor = r.model.asIPXE(), actorIPXE
 	if r.machine.Autoexec {
 		base, _ := url.Parse(t.url())
 		for _, name := range [...]string{path.Join(path.Dir(base.Path), "autoexec.ipxe"), "/autoexec.ipxe"} {
