@@ -19,9 +19,6 @@ import (
 	pb "github.com/matchd/matchd/rpc/matchdpb"
 )
 
-// Reads of [TestTornReads]. matchbox gave 7 to 14 % wrong answers.
-const tornReads = 100_000
-
 // daemonClients returns clients of a whole daemon.
 func daemonClients(t testing.TB, d *matchdtest.Daemon, config *tls.Config) *clients {
 	t.Helper()
