@@ -125,7 +125,7 @@ func (a *app) confirm(deleted []*matchdpb.Ref, yes bool) error {
 	if yes {
 		return nil
 	}
-	if !isTerminal(a.in) || !a.err.live {
+	if !isTerminal(a.in) {
 		return usagef("nobody can be asked whether that is meant: add --yes, or look first with --dry-run")
 	}
 	fmt.Fprintf(a.err, "Delete %s? [y/N] ", count(len(deleted), "object"))
@@ -142,7 +142,8 @@ type changeset struct {
 	*app
 	put      []object
 	deleted  []*matchdpb.Ref
-	revision *int64 // precondition of the one object that is put; nil: none
+	revision *int64         // precondition of the one object that is put; nil: none
+	places   map[string]int // of put, by name; see index
 }
 
 // sending says how a changeset is sent.

@@ -203,21 +203,16 @@ func retry(failed *client.Error, otherwise string) string {
 }
 
 func adviseConflict(failed *client.Error) string {
-	for _, precondition := range failed.Preconditions {
-		switch strings.ToUpper(precondition.Type) {
-		case "OWNED", "OWNER":
-			return "Change it in that file; the server follows it."
-		case "REVISION":
-			return "Somebody else changed it meanwhile: get it again, and decide again."
-		}
+	switch failed.Reason {
+	case "OWNED":
+		return "Change it in that file; the server follows it."
+	case "STALE":
+		return "Somebody else changed it meanwhile: get it again, and decide again."
 	}
 	return ""
 }
 
 func (a *app) adviseReaching(failed *client.Error) string {
-	if expired := ownCertificate(a.used.Cert, a.now()); expired != "" {
-		return expired
-	}
 	var verify *tls.CertificateVerificationError
 	var name x509.HostnameError
 	var op *net.OpError
@@ -227,6 +222,9 @@ func (a *app) adviseReaching(failed *client.Error) string {
 	case errors.As(failed, &verify):
 		return "The authority that you trust is " + a.used.CA + "; the server's own is ca.crt in its pki directory. Give that file with --ca, or put it into the context."
 	case errors.As(failed, &op) && op.Op == "remote error":
+		if expired := ownCertificate(a.used.Cert, a.now()); expired != "" {
+			return expired
+		}
 		return "Your certificate is " + a.used.Cert + ". Another one is made on the server's host with: matchd pki client NAME --role ROLE. The server's log says why it refused this one."
 	}
 	return "Does matchd run there, and does its setting \"rpc\" name this port? Another server is named by --endpoint, MATCHCTL_ENDPOINT or a context: matchctl config set-context"

@@ -115,6 +115,7 @@ func TestRefusalsNameFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	set := &changeset{app: a, put: objects}
+	set.index()
 	ref := func(kind matchdpb.Kind, id string) *matchdpb.Ref { return &matchdpb.Ref{Kind: kind, Id: id} }
 	tests := []struct {
 		problem *matchdpb.Problem

@@ -86,13 +86,13 @@ func (s *server) run(t *testing.T, script string) {
 			admin := s.NewClient(t, auth.Identity{Name: "ann", Role: auth.Admin})
 			for name, value := range map[string]string{
 				"MATCHCTL_ENDPOINT": s.RPC, "MATCHCTL_CA": admin.CA, "MATCHCTL_CERT": admin.Cert, "MATCHCTL_KEY": admin.Key,
-				"MATCHCTL_CONFIG": filepath.Join(env.WorkDir, "config.yaml"), "MATCHCTL_CONTEXT": "", "NO_COLOR": "", "SITE": s.Site,
+				"MATCHCTL_CONFIG": filepath.Join(env.WorkDir, "config.yaml"), "MATCHCTL_CONTEXT": "", "NO_COLOR": "", "SITE": s.Site, "BOOT": strings.TrimPrefix(s.Boot, "http://"),
 			} {
 				env.Setenv(name, value)
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "identity": s.identity, "boots": s.boots},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "identity": s.identity, "certificate": s.certificate, "boots": s.boots},
 	})
 }
 
@@ -115,6 +115,24 @@ func (s *server) identity(ts *testscript.TestScript, _ bool, args []string) {
 	scope, err := auth.ParseScope(args[2:])
 	ts.Check(err)
 	files, err := pki.NewClient(s.PKI, ts.MkAbs("."), auth.Identity{Name: args[0], Role: auth.Role(args[1]), Scope: scope}, time.Hour, time.Now())
+	ts.Check(err)
+	ts.Setenv("MATCHCTL_CERT", files[0])
+	ts.Setenv("MATCHCTL_KEY", files[1])
+}
+
+// certificate goes on with one that the daemon does not take: certificate expired|foreign. The authority of a foreign one is in FOREIGN_CA.
+func (s *server) certificate(ts *testscript.TestScript, _ bool, args []string) {
+	authority, made := s.PKI, time.Now()
+	switch args[0] {
+	case "expired":
+		made = made.Add(-48 * time.Hour)
+	case "foreign":
+		authority = ts.MkAbs("foreign")
+		_, err := pki.Init(authority, pki.Names{DNS: []string{"localhost"}}, made)
+		ts.Check(err)
+		ts.Setenv("FOREIGN_CA", filepath.Join(authority, pki.CACert))
+	}
+	files, err := pki.NewClient(authority, s.t.TempDir(), auth.Identity{Name: args[0], Role: auth.Admin}, time.Hour, made)
 	ts.Check(err)
 	ts.Setenv("MATCHCTL_CERT", files[0])
 	ts.Setenv("MATCHCTL_KEY", files[1])

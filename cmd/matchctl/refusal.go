@@ -32,6 +32,7 @@ func (s *changeset) placed(err error) error {
 		return err
 	}
 	e := &refusal{cause: err}
+	s.index()
 	for _, p := range failed.Problems {
 		e.problems = append(e.problems, s.place(p))
 	}
@@ -70,12 +71,19 @@ func (s *changeset) place(p *matchdpb.Problem) site.Problem {
 }
 
 func (s *changeset) originOf(ref *matchdpb.Ref) *origin {
-	for i := range s.put {
-		if s.put[i].origin.file != "" && client.Name(refOf(s.put[i].pb)) == client.Name(ref) {
-			return &s.put[i].origin
-		}
+	i, found := s.places[client.Name(ref)]
+	if !found || s.put[i].origin.file == "" {
+		return nil
 	}
-	return nil
+	return &s.put[i].origin
+}
+
+// index notes where each object is, for problems may be many.
+func (s *changeset) index() {
+	s.places = make(map[string]int, len(s.put))
+	for i := range s.put {
+		s.places[client.Name(refOf(s.put[i].pb))] = i
+	}
 }
 
 // changeField is how a violation names a field of the n-th change.
