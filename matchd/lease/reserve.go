@@ -195,7 +195,7 @@ func (n *network) openLocked(a ip4, now time.Time) {
 	n.settleLocked(s, now)
 }
 
-// closeLocked keeps an address from any client but its own. What it is used for now stays as it is.
+// closeLocked keeps an address from any client but its own. A lease or an offer of it stays as it is.
 func (n *network) closeLocked(a ip4) {
 	n.size--
 	s := n.slots[a]
