@@ -171,7 +171,7 @@ func TestTraceInterrupted(t *testing.T) {
 	d := startDaemon(t)
 	boot(t, d)
 	trace := follow(t, d, "trace", watched.String(), "--follow")
-	trace.await(t, "script-sent")
+	trace.await(t, "initrd-sent") // the last of what this boot leaves
 	if code := trace.stop(); code != exitError || !strings.Contains(trace.String(), "has its kernel") {
 		t.Errorf("exit code %d:\n%s", code, trace)
 	}
