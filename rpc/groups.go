@@ -3,7 +3,9 @@ package rpc
 import (
 	"context"
 
+	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/catalog"
+	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/rpc/matchdpb"
 )
 
@@ -24,7 +26,14 @@ func (s *groupService) GetGroup(ctx context.Context, request *matchdpb.GetGroupR
 
 // ListGroups implements matchdpb.GroupsServer.
 func (s *groupService) ListGroups(ctx context.Context, request *matchdpb.ListGroupsRequest) (*matchdpb.ListGroupsResponse, error) {
-	keep := func(o *catalog.Object) bool { return hasAll(o.Group.Selector, request.GetLabels()) }
+	labels, err := groups.Selector(request.GetLabels()).Normalized()
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "labels: %w", err)
+	}
+	keep := func(o *catalog.Object) bool {
+		selector, err := o.Group.Selector.Normalized() // a stored one has no error
+		return err == nil && hasAll(selector, labels)
+	}
 	items, next, revision, err := s.objects.list(ctx, catalog.Group, page{request.GetPageSize(), request.GetPageToken(), keep})
 	if err != nil {
 		return nil, err

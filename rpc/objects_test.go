@@ -293,6 +293,12 @@ func TestPages(t *testing.T) {
 	if err != nil || len(found.GetGroups()) != 1 {
 		t.Errorf("by label: %v, %v", found, err)
 	}
+	if byMAC, err := c.groups.ListGroups(t.Context(), &pb.ListGroupsRequest{Labels: map[string]string{"mac": "5254.0100.000A"}}); err != nil || len(byMAC.GetGroups()) != 1 {
+		t.Errorf("by MAC address in another notation: %v, %v", byMAC, err)
+	}
+	if _, err := c.groups.ListGroups(t.Context(), &pb.ListGroupsRequest{Labels: map[string]string{"mac": "52-54"}}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("by half a MAC address: %v", err)
+	}
 	names, err := c.templates.ListTemplates(t.Context(), &pb.ListTemplatesRequest{NamesOnly: true, Kind: "ignition"})
 	if err != nil || len(names.GetTemplates()) != 1 || names.GetTemplates()[0].GetContent() != nil {
 		t.Errorf("names: %v, %v", names, err)

@@ -113,13 +113,13 @@ func (g *getting) target(ctx context.Context, c *client.Client, t target, q quer
 func (g *getting) nothing(n *noun, q query) {
 	switch {
 	case len(q.labels) > 0:
-		g.err.line("There are no %s with %s.", n.plural, pairs(q.labels))
+		g.err.line("There are no %s with %s.", n.things(), pairs(q.labels))
 	case n.name == "machine":
 		g.err.line("Nobody has said anything of single machines. Those that were seen: matchctl get timelines")
 	case n.name == "event":
 		g.err.line("There were no events since %s. Further back: --since 24h", q.since.Format(time.DateTime))
 	default:
-		g.err.line("There are no %s.", n.plural)
+		g.err.line("There are no %s.", n.things())
 	}
 }
 

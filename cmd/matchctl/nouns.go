@@ -34,6 +34,14 @@ type noun struct {
 	describe func(ctx context.Context, d *description, m proto.Message) error
 }
 
+// things returns what several are called in a sentence.
+func (n *noun) things() string {
+	if n.plural == n.name {
+		return n.name + " records"
+	}
+	return n.plural
+}
+
 // query narrows a listing.
 type query struct {
 	labels map[string]string // for nouns that are labelled
