@@ -124,7 +124,7 @@ func (c Composition) merge(parts []*part) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
-	if isEmpty(merged.json, merged.version) {
+	if isEmpty(merged.json) {
 		r.add(0, 0, "%s", emptyConfig)
 		return nil, r.err()
 	}

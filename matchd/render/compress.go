@@ -3,6 +3,7 @@ package render
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/base64"
 	"io"
 	"sync"
@@ -10,18 +11,19 @@ import (
 	"github.com/vincent-petithory/dataurl"
 )
 
-// Bounds of what a document's packer remembers.
+// Bounds of what a document's packer remembers. The contents of one text, as data URLs, have at most 4/3 of MaxDocument bytes, and fewer once compressed:
+// half of the room holds all of them, so that what is the same for every machine stays.
 const (
-	maxPacked      = 256        // contents
-	maxPackedBytes = 128 * 1024 // of their data URLs, before and after
+	maxPacked      = 256 // contents
+	maxPackedBytes = 3 * MaxDocument
 )
 
 // packer compresses the contents of files as Butane does, to the byte. Butane makes a compressor anew for every file, which takes 1.2 MB and more
 // than half of the time of a translation; and what is the same for every machine need not be compressed for each. It is safe for concurrent use.
 type packer struct {
-	mu    sync.Mutex         // not held while something is compressed
-	known map[string]*packed // by data URL
-	bytes int
+	mu    sync.Mutex                    // not held while something is compressed
+	known map[[sha256.Size]byte]*packed // by digest of the data URL
+	bytes int                           // of the compressed URLs
 }
 
 // packed is what became of a data URL.
@@ -66,8 +68,9 @@ func (p *packer) url(plain []byte) string {
 	if len(plain) <= len(dataScheme)+shortestGzip {
 		return ""
 	}
+	key := sha256.Sum256(plain)
 	p.mu.Lock()
-	found := p.known[string(plain)]
+	found := p.known[key]
 	if found != nil {
 		found.used = true
 	}
@@ -78,11 +81,12 @@ func (p *packer) url(plain []byte) string {
 	url := compressed(string(plain))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.makeRoomLocked(len(plain) + len(url))
-	if p.known[string(plain)] == nil {
-		p.bytes += len(plain) + len(url)
+	if p.known[key] != nil || len(url) > maxPackedBytes/2 { // nothing may take the place of all others
+		return url
 	}
-	p.known[string(plain)] = &packed{url: url}
+	p.makeRoomLocked(len(url))
+	p.known[key] = &packed{url: url}
+	p.bytes += len(url)
 	return url
 }
 
@@ -91,16 +95,16 @@ func (p *packer) makeRoomLocked(size int) {
 	if p.known != nil && len(p.known) < maxPacked && p.bytes+size <= maxPackedBytes {
 		return
 	}
-	kept, bytes := make(map[string]*packed), 0
-	for plain, each := range p.known {
+	kept, bytes := make(map[[sha256.Size]byte]*packed), 0
+	for key, each := range p.known {
 		if each.used {
 			each.used = false
-			kept[plain] = each
-			bytes += len(plain) + len(each.url)
+			kept[key] = each
+			bytes += len(each.url)
 		}
 	}
-	if len(kept) > maxPacked/2 || bytes+size > maxPackedBytes/2 {
-		kept, bytes = make(map[string]*packed), 0
+	if len(kept) > maxPacked/2 || bytes > maxPackedBytes/2 {
+		kept, bytes = make(map[[sha256.Size]byte]*packed), 0
 	}
 	p.known, p.bytes = kept, bytes
 }

@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -32,11 +33,11 @@ func TestPackEqualsButane(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var p packer
 	for _, alphabet := range []string{"a", "ab \n", "{}[]\"'\\<>&%+= é\t", "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"} {
-		letters := []rune(alphabet)
+		runes := []rune(alphabet)
 		for _, length := range []int{0, 1, 5, 20, 30, 35, 36, 37, 38, 39, 40, 41, 42, 45, 50, 60, 100, 1000, 20_000} {
 			var b strings.Builder
 			for range length {
-				b.WriteRune(letters[random.IntN(len(letters))])
+				b.WriteRune(runes[random.IntN(len(runes))])
 			}
 			text := document(t, b.String(), "second")
 			for range 2 {
@@ -100,18 +101,53 @@ func TestPackerIsBounded(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	total := 0
-	for plain, each := range p.known {
-		total += len(plain) + len(each.url)
-	}
-	if len(p.known) > maxPacked || total > maxPackedBytes || total != p.bytes {
-		t.Errorf("%d URLs of %d bytes are remembered, counted as %d", len(p.known), total, p.bytes)
-	}
-	if _, kept := p.known[string(same)]; !kept {
+	checkBounds(t, &p)
+	if !p.knows(same) {
 		t.Error("what every machine asks for is forgotten")
 	}
-	p.url(bytes.Repeat(same, 500)) // more than there is room for
-	if len(p.known) > 2 {
-		t.Errorf("%d URLs are kept beside a large one", len(p.known))
+}
+
+// knows tells whether a data URL need not be compressed again.
+func (p *packer) knows(plain []byte) bool { return p.known[sha256.Sum256(plain)] != nil }
+
+func checkBounds(t *testing.T, p *packer) {
+	t.Helper()
+	total := 0
+	for _, each := range p.known {
+		total += len(each.url)
+	}
+	if len(p.known) > maxPacked || total > maxPackedBytes || total != p.bytes {
+		t.Fatalf("%d URLs of %d bytes are remembered, counted as %d", len(p.known), total, p.bytes)
+	}
+}
+
+// letters returns a data URL of random letters, which compression makes a fifth shorter.
+func letters(random *rand.Rand, size int) []byte {
+	out := []byte("data:,")
+	for range size {
+		out = append(out, byte('a'+random.IntN(26)))
+	}
+	return out
+}
+
+// TestPackerKeepsLargeContents has a large file and a small one that are the same for every machine, among others of all sizes that are not.
+func TestPackerKeepsLargeContents(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	var p packer
+	large, small := letters(random, 90*1024), letters(random, 1024)
+	for range 60 {
+		p.url(large)
+		p.url(small)
+		p.url(letters(random, random.IntN(40*1024)))
+		checkBounds(t, &p)
+		if !p.knows(large) || !p.knows(small) {
+			t.Fatalf("forgotten: the large file %v, the small one %v", !p.knows(large), !p.knows(small))
+		}
+	}
+	huge := letters(random, 2*maxPackedBytes) // no document holds as much
+	p.url(huge)
+	checkBounds(t, &p)
+	if p.knows(huge) || !p.knows(large) || !p.knows(small) {
+		t.Error("what there is no room for takes the place of the rest")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -24,7 +25,7 @@ import (
 // MaxDuration is how long one template may run.
 const MaxDuration = 10 * time.Second
 
-// Document is a compiled template. It is immutable and safe for concurrent use.
+// Document is a compiled template. It looks immutable and is safe for concurrent use: what it remembers of earlier renderings saves time only.
 type Document struct {
 	kind    profiles.Kind
 	name    string
@@ -35,9 +36,14 @@ type Document struct {
 	moulds  moulds
 	sound   shapes // of compositions with the document as base
 
-	once  sync.Once // renders a document that reads no data
-	fixed *result
-	err   error
+	fixed atomic.Pointer[fixedResult] // to render a document that reads no data
+}
+
+// fixedResult renders what is the same for every machine. All who ask meanwhile wait for it and get what it gave.
+type fixedResult struct {
+	once   sync.Once
+	result *result
+	err    error
 }
 
 // result is a rendered document: its text, and for an Ignition document what the text means.
@@ -59,6 +65,7 @@ func compile(t profiles.Template, lenient bool) (*Document, error) {
 		return nil, fault.Wrap(fault.Invalid, fmt.Errorf("%s/%s: %w", t.Kind, t.Name, err))
 	}
 	d := &Document{kind: t.Kind, name: t.Name, source: string(t.Content), lenient: lenient}
+	d.fixed.Store(&fixedResult{})
 	if d.verbatim() || !strings.Contains(d.source, "{{") {
 		return d, nil
 	}
@@ -120,8 +127,12 @@ func (d *Document) result(ctx context.Context, data map[string]any) (*result, er
 	if !d.Static() {
 		return d.render(ctx, data)
 	}
-	d.once.Do(func() { d.fixed, d.err = d.render(context.WithoutCancel(ctx), nil) })
-	return d.fixed, d.err
+	fixed := d.fixed.Load()
+	fixed.once.Do(func() { fixed.result, fixed.err = d.render(context.WithoutCancel(ctx), nil) })
+	if fault.Is(fixed.err, fault.Unavailable) { // it took too long, which says more of the server's state than of the document: the next one tries anew
+		d.fixed.CompareAndSwap(fixed, &fixedResult{})
+	}
+	return fixed.result, fixed.err
 }
 
 func (d *Document) render(ctx context.Context, data map[string]any) (*result, error) {

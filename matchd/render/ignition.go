@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -86,9 +87,25 @@ func specIndex(version string) int {
 	return slices.IndexFunc(specs(), func(s spec) bool { return s.version == version })
 }
 
-// isEmpty reports whether a canonical config tells a machine nothing.
-func isEmpty(config []byte, version string) bool {
-	return len(config) == 0 || string(config) == fmt.Sprintf(`{"ignition":{"version":%q}}`, version)
+// isEmpty reports whether a canonical config tells a machine nothing: how to fetch (proxy, timeouts, security) is nothing where nothing is fetched.
+func isEmpty(config []byte) bool {
+	var header struct {
+		Config struct {
+			Merge   []json.RawMessage `json:"merge"`
+			Replace struct {
+				Source *string `json:"source"`
+			} `json:"replace"`
+		} `json:"config"`
+	}
+	in := json.NewDecoder(bytes.NewReader(config)) // reads no more than it has to
+	in.Token()                                     // {, or nothing at all
+	if key, err := in.Token(); err != nil || key != "ignition" {
+		return err != nil
+	}
+	if err := in.Decode(&header); err != nil {
+		return true
+	}
+	return len(header.Config.Merge) == 0 && header.Config.Replace.Source == nil && !in.More()
 }
 
 // part is one document's contribution to a config: canonical JSON of a known spec version, and what it says where.

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -75,15 +76,19 @@ func (i *inspector) source(n *yaml.Node, at string) {
 	if i.lenient || source == nil || source.Kind != yaml.ScalarNode {
 		return
 	}
-	scheme, _, _ := strings.Cut(strings.ToLower(source.Value), "://")
-	if scheme != "http" && scheme != "https" {
+	address, err := url.Parse(source.Value)
+	if err != nil || address.Scheme != "http" && address.Scheme != "https" { // of the one Ignition complains; Parse writes a scheme in small letters
 		return
+	}
+	at = strings.TrimPrefix(at+".source", ".")
+	if address.Hostname() == "" { // "http:/x": Ignition takes it, and the machine would ask in vain
+		i.add(source.Line, source.Column, "%s: names no server: write %s://SERVER/PATH", at, address.Scheme)
 	}
 	if hash := field(field(n, "verification"), "hash"); hash != nil && hash.Value != "" {
 		return
 	}
-	what := strings.TrimPrefix(at+".source", ".") + ": what comes over " + scheme + " needs a verification.hash, unless the profile says allow_unhashed_sources"
-	i.unhashed = append(i.unhashed, i.problem(source.Line, source.Column, "%s", what))
+	what := i.problem(source.Line, source.Column, "%s: what comes over %s needs a verification.hash, unless the profile says allow_unhashed_sources", at, address.Scheme)
+	i.unhashed = append(i.unhashed, what)
 }
 
 // units checks the text of every unit and drop-in.

@@ -22,14 +22,14 @@ import (
 // nothing there but whether a unit has [Install]. So Butane need not see them all. A mould is the translation of a text with holes in these places,
 // and serves for every text that is the same around them.
 
-// maxMoulds is the number of moulds, and of shapes seen once, that a document remembers.
+// maxMoulds is the number of moulds, and of shapes seen once, that a document remembers. The one that was used longest ago goes first.
 const maxMoulds = 8
 
 // moulds remembers a document's. It is safe for concurrent use.
 type moulds struct {
 	mu   sync.Mutex
-	seen [][sha256.Size]byte // shapes of texts that were translated once; a mould is worth making for those that come again
-	made []*mould            // the latest last
+	seen [][sha256.Size]byte // shapes of texts that were translated once; a mould is worth making for those that come again. None is made already
+	made []*mould            // the last one used is the last, no two of one shape
 }
 
 type mould struct {
@@ -82,10 +82,9 @@ func (m *moulds) cast(root *yaml.Node) (out []byte, shape [sha256.Size]byte, hol
 	}
 	w.hash.Sum(shape[:0])
 	m.mu.Lock()
-	at := slices.IndexFunc(m.made, func(made *mould) bool { return made.shape == shape })
-	var found *mould
-	if at >= 0 {
-		found = m.made[at]
+	found := m.takeLocked(shape)
+	if found != nil {
+		m.made = append(m.made, found)
 	}
 	m.mu.Unlock()
 	switch {
@@ -95,6 +94,17 @@ func (m *moulds) cast(root *yaml.Node) (out []byte, shape [sha256.Size]byte, hol
 		return nil, shape, nil, false
 	}
 	return found.fill(w.holes), shape, w.holes, true
+}
+
+// takeLocked takes the mould of a shape out of those that are made; nil: there is none.
+func (m *moulds) takeLocked(shape [sha256.Size]byte) *mould {
+	at := slices.IndexFunc(m.made, func(made *mould) bool { return made.shape == shape })
+	if at < 0 {
+		return nil
+	}
+	found := m.made[at]
+	m.made = slices.Delete(m.made, at, at+1)
+	return found
 }
 
 func (m *mould) fill(holes []hole) []byte {
@@ -114,7 +124,7 @@ func (m *mould) fill(holes []hole) []byte {
 func (m *moulds) learn(root *yaml.Node, shape [sha256.Size]byte, holes []hole, out []byte, translate func([]byte) []byte) {
 	m.mu.Lock()
 	again := slices.Contains(m.seen, shape)
-	if !again {
+	if !again && !slices.ContainsFunc(m.made, func(made *mould) bool { return made.shape == shape }) {
 		m.seen = append(m.seen[max(0, len(m.seen)-maxMoulds+1):], shape)
 	}
 	m.mu.Unlock()
@@ -128,6 +138,8 @@ func (m *moulds) learn(root *yaml.Node, shape [sha256.Size]byte, holes []hole, o
 	made.shape = shape
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.seen = slices.DeleteFunc(m.seen, func(seen [sha256.Size]byte) bool { return seen == shape })
+	m.takeLocked(shape) // somebody else may have made one meanwhile
 	m.made = append(m.made[max(0, len(m.made)-maxMoulds+1):], made)
 }
 

@@ -1,8 +1,12 @@
 package render
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/coreos/butane/config"
@@ -133,4 +137,66 @@ func FuzzMould(f *testing.F) {
 			}
 		}
 	})
+}
+
+// shaped returns a text of one of many shapes.
+func shaped(number int, value string) string {
+	return fmt.Sprintf("variant: fcos\nversion: 1.5.0\nstorage: {files: [{path: /etc/%d, contents: {inline: %q}}]}\n", number, value)
+}
+
+// TestMouldsOfManyShapes has more shapes than are remembered: one that is used stays, and one that had to go is not made anew at once.
+func TestMouldsOfManyShapes(t *testing.T) {
+	var m moulds
+	var p packer
+	render := func(number int, value string) {
+		t.Helper()
+		if ours, theirs, problems := transpiled(t, shaped(number, value), &m, &p); ours != theirs || ours == "" {
+			t.Fatalf("shape %d, %s (%v):\ngot  %s\nwant %s", number, value, problems, ours, theirs)
+		}
+		made := map[[sha256.Size]byte]bool{}
+		for _, each := range m.made {
+			made[each.shape] = true
+		}
+		if len(made) != len(m.made) || len(made) > maxMoulds || len(m.seen) > maxMoulds || slices.ContainsFunc(m.seen, func(seen [sha256.Size]byte) bool { return made[seen] }) {
+			t.Fatalf("%d moulds of %d shapes, %d shapes seen, or one in both", len(m.made), len(made), len(m.seen))
+		}
+	}
+	const shapes = 12
+	for number := range shapes {
+		render(number, "one")
+		render(number, "two")
+		render(0, fmt.Sprint("used ", number))
+	}
+	latest := func() string { return string(bytes.Join(m.made[len(m.made)-1].pieces, nil)) }
+	if len(m.made) != maxMoulds || len(m.seen) != 0 || !strings.Contains(latest(), `"/etc/0"`) {
+		t.Errorf("%d moulds, %d shapes seen, the last one used is %s", len(m.made), len(m.seen), latest())
+	}
+	render(1, "three")
+	if !strings.Contains(latest(), `"/etc/0"`) || len(m.seen) != 1 {
+		t.Errorf("a shape that was forgotten has a mould at once: %s", latest())
+	}
+	render(1, "four")
+	if !strings.Contains(latest(), `"/etc/1"`) || len(m.seen) != 0 {
+		t.Errorf("a shape that came again has no mould: the latest is %s", latest())
+	}
+}
+
+// TestMouldIsMadeOnce has machines of one shape ask at the same time.
+func TestMouldIsMadeOnce(t *testing.T) {
+	var m moulds
+	var p packer
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for k := range 5 {
+				if ours, theirs, problems := transpiled(t, shaped(0, fmt.Sprint(i, k)), &m, &p); ours != theirs {
+					t.Errorf("machine %d (%v):\ngot  %s\nwant %s", i, problems, ours, theirs)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if len(m.made) != 1 || len(m.seen) != 0 {
+		t.Errorf("%d moulds, %d shapes seen, want one and none", len(m.made), len(m.seen))
+	}
 }

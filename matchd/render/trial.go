@@ -58,7 +58,7 @@ type translation struct {
 // attempt is one document in a trial: its text, as far as it could be made.
 type attempt struct {
 	document *Document
-	key      [sha256.Size]byte // of the document's name and its text or error
+	key      [sha256.Size]byte // see trialKey
 	text     *text
 	failed   []Problem // the template gave no text
 	supposed supposition
@@ -225,7 +225,7 @@ func problemsOf(err error) []Problem {
 func (d *Document) attempt(ctx context.Context, data map[string]any) (*attempt, error) {
 	a := &attempt{document: d}
 	if d.Static() {
-		a.key = sha256.Sum256([]byte(d.path() + "\x00" + d.source))
+		a.key = d.trialKey("source", d.source)
 		return a, nil
 	}
 	data, a.supposed = d.program.reads.suppose(data)
@@ -235,14 +235,19 @@ func (d *Document) attempt(ctx context.Context, data map[string]any) (*attempt, 
 	switch {
 	case err == nil:
 		a.text = rendered
-		a.key = sha256.Sum256(slices.Concat([]byte(d.path()+"\x00"), rendered.out))
+		a.key = d.trialKey("text", string(rendered.out))
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	default:
 		a.failed = problemsOf(err)
-		a.key = sha256.Sum256([]byte(d.path() + "\x01" + err.Error()))
+		a.key = d.trialKey("failed", err.Error())
 	}
 	return a, nil
+}
+
+// trialKey digests all that a verdict on the document depends on: a lenient one gets another than a strict one of the same text.
+func (d *Document) trialKey(what, text string) [sha256.Size]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%v %s %q %s", d.lenient, what, d.path(), text))
 }
 
 // supposition says how much of a machine had to be made up.

@@ -14,7 +14,8 @@ const (
 	MaxCachedVerdicts  = 50_000
 )
 
-// Cache remembers compiled documents and what was tried from one trial to the next, since most do not change. It is safe for concurrent use.
+// Cache remembers compiled documents and what was tried from one trial to the next, since most do not change. Lenient trials and others may
+// share one: neither finds what the other left. It is safe for concurrent use.
 type Cache struct {
 	trial *render.Trial
 
@@ -26,6 +27,7 @@ type documentKey struct {
 	kind    profiles.Kind
 	name    string
 	content [sha256.Size]byte
+	lenient bool
 }
 
 // NewCache returns an empty cache.
@@ -51,7 +53,7 @@ func (c *Cache) end(everything bool, read map[documentKey]*render.Document) {
 
 // compile compiles a template that was not compiled before.
 func (r *run) compile(template *profiles.Template) (*render.Document, error) {
-	key := documentKey{template.Kind, template.Name, sha256.Sum256(template.Content)}
+	key := documentKey{template.Kind, template.Name, sha256.Sum256(template.Content), r.Lenient}
 	r.Cache.mu.Lock()
 	document := r.Cache.documents[key]
 	r.Cache.mu.Unlock()

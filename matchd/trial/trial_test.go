@@ -202,6 +202,22 @@ func TestCacheIsShared(t *testing.T) {
 	wg.Wait()
 }
 
+// TestCacheTellsLenientApart has lenient and strict trials share a cache, in both orders: what one lets pass the other refuses.
+func TestCacheTellsLenientApart(t *testing.T) {
+	objects := healthy()
+	objects.Templates[0] = document("host.bu", "storage: {files: [{path: '/etc/{{.name}}', modes: 1}]}\n")
+	objects.Templates[1] = document("ntp.bu", "storage: {files: [{path: /etc/ntp, modes: 1}]}\n")
+	for _, order := range [][]bool{{true, false}, {false, true}} {
+		cache := trial.NewCache()
+		for _, lenient := range append(order, order...) {
+			got := told(t, objects, trial.Options{Cache: cache, Lenient: lenient, Changed: []string{"ignition/host.bu", "ignition/ntp.bu"}})
+			if want := told(t, objects, trial.Options{Lenient: lenient}); got != want || lenient != (got == "") {
+				t.Errorf("order %v, lenient %v: got\n%swant\n%s", order, lenient, got, want)
+			}
+		}
+	}
+}
+
 // BenchmarkOneGroupOf10000 is what the change of one group costs among many: no more than looking at them all.
 func BenchmarkOneGroupOf10000(b *testing.B) {
 	objects := healthy()
