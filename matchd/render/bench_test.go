@@ -36,6 +36,15 @@ func workerConfig(hostname string) string {
 	return b.String()
 }
 
+// largeText has 90 KiB, compresses to a part of that and is the same for every machine.
+func largeText() string {
+	var b strings.Builder
+	for i := 0; b.Len() < 90*1024; i++ {
+		fmt.Fprintf(&b, "%d {%x} ", i, i*i*7919)
+	}
+	return b.String()
+}
+
 func BenchmarkConfig(b *testing.B) {
 	snippet := compile(b, profiles.Ignition, "ntp.yaml", "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: /etc/chrony.conf\n      contents: {inline: server ntp}\n")
 	hostname := compile(b, profiles.Ignition, "hostname.yaml", "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: /etc/hostname\n      overwrite: true\n      contents: {inline: \"{{.request.query.mac}}\"}\n")
@@ -50,6 +59,9 @@ func BenchmarkConfig(b *testing.B) {
 		}},
 		{"templated with a static snippet", render.Composition{
 			Base: compile(b, profiles.Ignition, "worker.yaml", workerConfig("{{.request.query.mac}}")), Snippets: []*render.Document{snippet},
+		}},
+		{"templated with a large file", render.Composition{
+			Base: compile(b, profiles.Ignition, "large.yaml", workerConfig("{{.request.query.mac}}")+"    - path: /etc/large\n      contents: {inline: '"+largeText()+"'}\n"),
 		}},
 	}
 	data := render.Input{Group: &groups.Group{ID: "g"}, Labels: groups.Labels{"mac": "52:54:00:00:00:01"}}.Data()

@@ -183,9 +183,11 @@ func fold(target spec, parts []*part) (any, []merge.Transcript, error) {
 
 // target returns the spec of the result.
 func (c Composition) target(r *reporter, parts []*part) (spec, bool) {
-	highest := 0
-	for _, p := range parts {
-		highest = max(highest, specIndex(p.version))
+	highest, first := 0, c.Base // the first document of that version
+	for i, p := range parts {
+		if index := specIndex(p.version); index > highest {
+			highest, first = index, c.documents()[i]
+		}
 	}
 	known := specs()
 	if c.Version == "" {
@@ -196,7 +198,7 @@ func (c Composition) target(r *reporter, parts []*part) (spec, bool) {
 	case wanted < 0:
 		r.add(0, 0, "ignition_version %q %s", c.Version, whyNoSpec(c.Version))
 	case wanted < highest:
-		r.add(0, 0, "ignition_version %s is lower than the %s that the documents declare, and nothing translates down", c.Version, known[highest].version)
+		r.add(0, 0, "ignition_version %s is lower than the %s that %s declares, and nothing translates down", c.Version, known[highest].version, first.path())
 	default:
 		return known[wanted], true
 	}

@@ -3,6 +3,7 @@ package trial
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/matchd/matchd/groups"
 	"github.com/matchd/matchd/matchd/catalog"
@@ -38,11 +39,16 @@ func (j *jobs) place(each *job, p render.Problem) Problem {
 	switch {
 	case p.Line > 0:
 		return inDocument(p)
+	case strings.HasPrefix(p.What, versionField+" "): // once, whatever documents a platform adds
+		return j.ofProfile(each.profile)(versionField, p.What)
 	case len(each.groups) > 0 && len(each.groups[0].Value.Snippets) > 0:
 		return j.ofGroup(each.groups[0])("snippets", p.String())
 	}
 	return j.ofProfile(each.profile)("ignition_id", p.String())
 }
+
+// versionField is the profile's field that the renderer's complaints of it start with.
+const versionField = "ignition_version"
 
 // findings gathers equal problems.
 type findings struct {
