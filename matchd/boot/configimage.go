@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"strings"
@@ -22,9 +24,13 @@ const configImagePath = "/v1/" + ConfigImageName
 
 // ConfigImage is an initrd image that holds an Ignition config.
 type ConfigImage struct {
-	Image  []byte  // a newc archive as gzip, the same bytes for the same config
+	Image  []byte  // a newc archive as gzip, the same bytes for the same config and profile's os
+	Digest string  // SHA-256 of Image, in hexadecimal
 	Config *Config // what is in it
 }
+
+// ETag returns the image's entity tag. It is not the config's: each os has its config elsewhere in the archive.
+func (i *ConfigImage) ETag() string { return `"` + i.Digest + `"` }
 
 // Event returns the event of an image that was sent.
 func (i *ConfigImage) Event() event.Event { return i.Config.Event(" in an initrd") }
@@ -44,7 +50,8 @@ func (p *Planner) ConfigImage(ctx context.Context, ask Ask) (*ConfigImage, error
 	if err != nil {
 		return nil, fmt.Errorf("writing the initrd of profile %q: %w", profile.ID, err)
 	}
-	return &ConfigImage{Image: image, Config: config}, nil
+	digest := sha256.Sum256(image)
+	return &ConfigImage{Image: image, Digest: hex.EncodeToString(digest[:]), Config: config}, nil
 }
 
 // configImage writes the archive that the kernel unpacks over the initrds before it: /config.ign is where a Fedora CoreOS live system

@@ -3,6 +3,7 @@ package boot
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -68,6 +69,9 @@ func TestConfigImageOfAMachine(t *testing.T) {
 	got, err := p.ConfigImage(t.Context(), askAs("mac", worker.String()))
 	if err != nil || !strings.Contains(unpack(t, got.Image), string(got.Config.JSON)) {
 		t.Errorf("%v, %v", got, err)
+	}
+	if want := fmt.Sprintf(`"%x"`, sha256.Sum256(got.Image)); got.ETag() != want || want == got.Config.ETag() {
+		t.Errorf("ETag %s, want %s, which is not the config's", got.ETag(), want)
 	}
 	if _, err := p.ConfigImage(t.Context(), askAs("mac", stranger.String())); !fault.Is(err, fault.NotFound) {
 		t.Errorf("without a match: %v", err)

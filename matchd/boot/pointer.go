@@ -46,6 +46,12 @@ func (c *Config) Event(how string) event.Event {
 	return e
 }
 
+// BadAsk is the error of a question that gets no answer as long as it is asked like this, whatever the site has: its labels do not fit into a ticket.
+type BadAsk struct{ Err error }
+
+func (e *BadAsk) Error() string { return e.Err.Error() }
+func (e *BadAsk) Unwrap() error { return e.Err }
+
 // errNoHTTPS says why a profile's machines must wait.
 func errNoHTTPS(profile *profiles.Profile) error {
 	return fault.New(fault.Unavailable, "profile %q has config: pointer, which needs the machines' HTTPS: set machine_https, or give the profile another config mode", profile.ID)
@@ -89,6 +95,9 @@ func (p *Planner) pointer(ask Ask, known machine.Machine) (*render.Config, error
 		return nil, err
 	}
 	token, err := p.opt.Pointing.Tickets.Issue(ticketFor(ask.Labels, known))
+	if fault.Is(err, fault.Invalid) {
+		return nil, &BadAsk{Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}

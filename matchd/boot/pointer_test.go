@@ -3,6 +3,7 @@ package boot
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +195,10 @@ func TestPointerNeeds(t *testing.T) {
 		if _, err := p.Ignition(t.Context(), test.ask); !fault.Is(err, test.kind) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", test.name, err)
 		}
+	}
+	var bad *BadAsk
+	if _, err := newPlanner(pointed(), with).Ignition(t.Context(), many); !errors.As(err, &bad) {
+		t.Errorf("labels that fit into no ticket: %T", err)
 	}
 	p := newPlanner(pointed(), nil)
 	if _, err := p.Plan(t.Context(), askAs("mac", worker.String())); !fault.Is(err, fault.Unavailable) {

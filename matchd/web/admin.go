@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -95,7 +96,7 @@ func (a *Admin) Handler() http.Handler { return a.mux }
 // Serve answers on the listener until ctx ends. It closes the listener. It fails when the listener does.
 func (a *Admin) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
-		Handler: a.mux, ErrorLog: slog.NewLogLogger(a.o.Logger.Handler(), slog.LevelDebug),
+		Handler: a.mux, ErrorLog: log.New(serverLog{log: a.o.Logger}, "", 0),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return ctx }, // ends event streams, which Shutdown would wait for
 	}

@@ -189,6 +189,7 @@ func (x *exchange) notFound(reason string) {
 func (x *exchange) fail(what string, err error) {
 	var report *render.Report
 	var noMatch *catalog.NoMatch
+	var bad *boot.BadAsk
 	switch {
 	case errors.Is(err, context.Canceled) && x.ctx().Err() != nil:
 		x.refuse(http.StatusServiceUnavailable, "the client went away\n")
@@ -199,6 +200,9 @@ func (x *exchange) fail(what string, err error) {
 		}
 		x.record(e)
 		x.notFound("404 not found: nothing on this site gives this machine its " + what + "\n")
+	case errors.As(err, &bad):
+		x.record(event.Event{Stage: event.Refused, Level: event.Alarm, Message: what + " refused: " + err.Error()})
+		x.refuse(http.StatusBadRequest, "400 bad request: "+bad.Error()+"\n")
 	case errors.As(err, &report):
 		x.record(event.Event{Stage: event.ConfigRefused, Level: event.Alarm, Message: what + " cannot be rendered; the machine was told to ask again", Error: err.Error()})
 		x.refuse(http.StatusServiceUnavailable, "503 not ready: the "+what+" of this machine cannot be rendered; its timeline says why\n")

@@ -56,7 +56,7 @@ func (b *brain) ConfigImage(_ context.Context, ask boot.Ask) (*boot.ConfigImage,
 	if err != nil {
 		return nil, err
 	}
-	return &boot.ConfigImage{Image: []byte("070701 " + string(config.JSON)), Config: config}, nil
+	return &boot.ConfigImage{Image: []byte("070701 " + string(config.JSON)), Digest: "i1", Config: config}, nil
 }
 func (b *brain) Generic(_ context.Context, ask boot.Ask) ([]byte, error) {
 	return b.text("generic", ask)

@@ -92,7 +92,7 @@ func (s *Server) configImage(x *exchange) {
 		x.fail("Ignition config", err)
 		return
 	}
-	x.w.Header().Set("ETag", image.Config.ETag())
+	x.w.Header().Set("ETag", image.ETag())
 	x.text(http.StatusOK, bootfile.TypeBinary, image.Image)
 	x.sent(image.Event(), len(image.Image))
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ func (s *Server) SecureHandler() http.Handler { return http.HandlerFunc(s.serveS
 func (s *Server) ServeTLS(ctx context.Context, l net.Listener, cfg *tls.Config) error {
 	limited := newLimit(l, s.o.MaxConns, s.metrics)
 	srv := s.httpServer(s.SecureHandler(), limited)
-	srv.ErrorLog = log.New(handshakes{s}, "", 0)
+	srv.ErrorLog = log.New(serverLog{s.o.Logger, s.handshakeFailed}, "", 0)
 	cfg = cfg.Clone()
 	cfg.MinVersion, cfg.ClientAuth = tls.VersionTLS12, tls.NoClientCert
 	cfg.NextProtos = []string{"http/1.1"} // a config is one request: HTTP/2 would only add what can go wrong
@@ -112,27 +113,20 @@ func bearer(h http.Header) (token string, given bool) {
 	return token, strings.EqualFold(scheme, "Bearer") && token != ""
 }
 
-// handshakes is where net/http writes what goes wrong before there is a request. A machine that does not trust our certificate says so in
-// its last words, and nowhere else; they go to its timeline.
-type handshakes struct{ s *Server }
+// distrust are the reasons that a machine gives who does not believe our certificate (RFC 8446 section 6.2, in the words of crypto/tls). The last comes of
+// an alert that is not encrypted where ours are already.
+var distrust = [...]string{"unknown certificate authority", "bad certificate", "expired certificate", "unknown certificate", "bad record MAC"}
 
-// handshakeFailed begins net/http's line about a TLS handshake (net/http, conn.serve); the client's address and the error follow.
-const handshakeFailed = "http: TLS handshake error from "
+// noTLS are the reasons of net/http and crypto/tls for who did not mean to speak TLS. It is none of a boot's troubles.
+var noTLS = [...]string{"client sent an HTTP request to an HTTPS server", "first record does not look like a TLS handshake"}
 
-func (h handshakes) Write(line []byte) (int, error) {
-	text := strings.TrimSpace(string(line))
-	h.s.o.Logger.Debug(text)
-	if rest, ok := strings.CutPrefix(text, handshakeFailed); ok {
-		if from, reason, found := strings.Cut(rest, ": "); found {
-			h.s.handshakeFailed(from, reason)
-		}
-	}
-	return len(line), nil
-}
-
+// handshakeFailed tells a machine's timeline that it does not trust our certificate. It says so in its last words, and nowhere else.
 func (s *Server) handshakeFailed(from, reason string) {
+	among := func(reasons []string) bool {
+		return slices.ContainsFunc(reasons, func(r string) bool { return strings.HasSuffix(reason, r) })
+	}
 	peer, err := netip.ParseAddrPort(from)
-	if err != nil || reason == "EOF" { // somebody looked whether the port is open
+	if err != nil || reason == "EOF" || among(noTLS[:]) { // somebody looked whether the port is open, and what it is
 		return
 	}
 	s.metrics.broken.Inc()
@@ -141,9 +135,11 @@ func (s *Server) handshakeFailed(from, reason string) {
 	if !found || !s.broken.allow(addr, time.Now()) {
 		return
 	}
+	message := "the TLS handshake with the machines' HTTPS failed"
+	if among(distrust[:]) {
+		message += ": the machine has an old pointer with another CA, or its clock is past the certificate's end"
+	}
 	s.o.Recorder.Record(event.Event{
-		MAC: known.MAC, UUID: known.UUID, Peer: addr.String(), Stage: event.Refused, Level: event.Alarm,
-		Message: "the TLS handshake with the machines' HTTPS failed: the machine has an old pointer with another CA, or its clock is past the certificate's end",
-		Error:   reason,
+		MAC: known.MAC, UUID: known.UUID, Peer: addr.String(), Stage: event.Refused, Level: event.Alarm, Message: message, Error: reason,
 	})
 }

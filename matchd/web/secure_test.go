@@ -285,11 +285,11 @@ func TestServeTLSTellsWhoDoesNotTrust(t *testing.T) {
 	h.options.Machines.Claim(node, remoteAddr(t, addr))
 	get(nil)
 	e := <-told
-	if e.MAC != node || e.Stage != event.Refused || !strings.Contains(e.Error, "tls: ") || e.Peer != "127.0.0.1" {
+	if e.MAC != node || e.Stage != event.Refused || !strings.Contains(e.Message, "another CA") || !strings.Contains(e.Error, "tls: ") || e.Peer != "127.0.0.1" {
 		t.Errorf("event %+v", e)
 	}
 	get(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS11; c.MinVersion = tls.VersionTLS10 })
-	if e := <-told; !strings.Contains(e.Error, "unsupported versions") {
+	if e := <-told; !strings.Contains(e.Error, "unsupported versions") || strings.Contains(e.Message, "CA") {
 		t.Errorf("event %+v", e)
 	}
 	for range 5 {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -149,7 +150,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // httpServer returns a server with the bounds of every listener that machines reach.
 func (s *Server) httpServer(handler http.Handler, limited *limit) *http.Server {
 	return &http.Server{
-		Handler: handler, ConnState: limited.state, ErrorLog: slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug),
+		Handler: handler, ConnState: limited.state, ErrorLog: log.New(serverLog{log: s.o.Logger}, "", 0),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		DisableGeneralOptionsHandler: true,
 	}

@@ -101,6 +101,16 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// TestImageHasItsOwnETag: another os is another image of the same config.
+func TestImageHasItsOwnETag(t *testing.T) {
+	h := newHarness(t)
+	for path, want := range map[string]string{"/ignition": `"d1"`, "/v1/config.img": `"i1"`} {
+		if got := h.get(http.MethodGet, path+"?mac="+hyphen).Header.Get("ETag"); got != want {
+			t.Errorf("%s: ETag %s, want %s", path, got, want)
+		}
+	}
+}
+
 func TestFailures(t *testing.T) {
 	none := fault.Wrap(fault.NotFound, &catalog.NoMatch{Groups: groups.Build(nil)})
 	wrong := fault.Wrap(fault.Unavailable, &render.Report{Problems: []render.Problem{{Name: "w.yaml", Line: 12, What: "bad", Source: "password: hunter2"}}})
@@ -114,6 +124,7 @@ func TestFailures(t *testing.T) {
 		{"no such document", fault.New(fault.NotFound, "profile \"p\" has no generic_id"), 404, event.Refused},
 		{"wrong document", wrong, 503, event.ConfigRefused},
 		{"no catalog", fault.New(fault.Unavailable, "not loaded: hunter2"), 503, event.Error},
+		{"a bad question", &boot.BadAsk{Err: fault.New(fault.Invalid, "the request tells 71 labels")}, 400, event.Refused},
 		{"bad profile", fault.New(fault.Invalid, "no kernel hunter2"), 503, event.Error},
 		{"a bug", errors.New("hunter2"), 503, event.Error},
 	} {
