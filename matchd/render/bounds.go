@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"regexp"
-	"strconv"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -46,7 +43,7 @@ func decodeYAML(r *reporter) *yaml.Node {
 	}
 	switch {
 	case err == nil:
-		r.add(second.Line, 0, "a second YAML document starts here: only one would be used")
+		r.add(second.Line, 1, "a second YAML document starts here: only one would be used")
 		return nil
 	case !errors.Is(err, io.EOF):
 		r.yamlError(err, nil)
@@ -57,11 +54,11 @@ func decodeYAML(r *reporter) *yaml.Node {
 	total := w.count(&root)
 	switch {
 	case w.aliases > MaxAliases:
-		r.add(0, 0, "holds more than %d YAML aliases", MaxAliases)
+		r.add(w.beyond.aliases.Line, w.beyond.aliases.Column, "holds more than %d YAML aliases: this is the first beyond", MaxAliases)
 	case total.nodes > MaxNodes:
-		r.add(0, 0, "holds more than %d values", MaxNodes)
+		r.add(w.beyond.nodes.Line, w.beyond.nodes.Column, "holds more than %d values, counted behind each alias: here begins what is beyond", MaxNodes)
 	case total.entries > MaxEntries:
-		r.add(0, 0, "holds more than %d list entries", MaxEntries)
+		r.add(w.beyond.entries.Line, w.beyond.entries.Column, "holds more than %d list entries, counted behind each alias: here begins what is beyond", MaxEntries)
 	}
 	if len(r.report.Problems) > earlier {
 		return nil
@@ -75,6 +72,23 @@ type walker struct {
 	known   map[*yaml.Node]census // of what has an anchor
 	open    map[*yaml.Node]bool   // anchors that are being counted
 	aliases int
+	sofar   census                                      // in the order of the text
+	beyond  struct{ aliases, nodes, entries yaml.Node } // the first ones beyond a bound, if there are
+}
+
+// pass counts what stands at n, without what is in it, and notes if that is the first beyond a bound.
+func (w *walker) pass(n *yaml.Node, c census) {
+	before := w.sofar
+	w.sofar.add(c)
+	if before.nodes <= MaxNodes && w.sofar.nodes > MaxNodes {
+		w.beyond.nodes = *n
+	}
+	if before.entries <= MaxEntries && w.sofar.entries > MaxEntries {
+		w.beyond.entries = *n
+		if n.Kind == yaml.SequenceNode {
+			w.beyond.entries = *n.Content[MaxEntries-before.entries]
+		}
+	}
 }
 
 func (w *walker) count(n *yaml.Node) census {
@@ -87,7 +101,9 @@ func (w *walker) count(n *yaml.Node) census {
 	total := census{nodes: 1}
 	switch n.Kind {
 	case yaml.AliasNode:
-		w.aliases++
+		if w.aliases++; w.aliases == MaxAliases+1 {
+			w.beyond.aliases = *n
+		}
 		if w.open[n.Alias] {
 			w.add(n.Line, n.Column, "the anchor %q holds itself", n.Value)
 			break
@@ -98,6 +114,7 @@ func (w *walker) count(n *yaml.Node) census {
 	case yaml.MappingNode:
 		w.duplicates(n)
 	}
+	w.pass(n, total)
 	for _, child := range n.Content {
 		total.add(w.count(child))
 	}
@@ -122,47 +139,4 @@ func (w *walker) duplicates(n *yaml.Node) {
 		}
 		seen[key.Value] = key.Line
 	}
-}
-
-var (
-	yamlLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	yamlWrong = regexp.MustCompile("^cannot unmarshal (!!\\w+)(?: `(.*?)(?:\\.\\.\\.)?`)? into ")
-)
-
-// yamlError adds each line of an error of package yaml; root, where given, tells the column.
-func (r *reporter) yamlError(err error, root *yaml.Node) {
-	lines := strings.Split(err.Error(), "\n")
-	for _, line := range lines {
-		line = strings.TrimSpace(line)
-		if line == "yaml: unmarshal errors:" || line == "" {
-			continue
-		}
-		m := yamlLine.FindStringSubmatch(line)
-		if m == nil {
-			r.add(0, 0, "is not YAML: %s", strings.TrimPrefix(line, "yaml: "))
-			continue
-		}
-		number, _ := strconv.Atoi(m[1])
-		column := 0
-		if what := yamlWrong.FindStringSubmatch(m[2]); what != nil {
-			column = columnOf(root, number, what[1], what[2])
-		}
-		r.add(number, column, "%s", m[2])
-	}
-}
-
-// columnOf returns the column of the value on that line that has the tag and starts with text, or 0.
-func columnOf(n *yaml.Node, line int, tag, text string) int {
-	if n == nil {
-		return 0
-	}
-	if n.Line == line && n.Kind != yaml.DocumentNode && n.ShortTag() == tag && strings.HasPrefix(n.Value, text) {
-		return n.Column
-	}
-	for _, child := range n.Content {
-		if column := columnOf(child, line, tag, text); column > 0 {
-			return column
-		}
-	}
-	return 0
 }

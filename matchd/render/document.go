@@ -141,7 +141,7 @@ func (d *Document) render(ctx context.Context, data map[string]any) (*result, er
 	rendered := &text{out: []byte(d.source), source: d.source}
 	if d.program != nil {
 		var err error
-		if rendered, err = d.program.execute(ctx, d.path(), data); err != nil {
+		if rendered, err = d.execute(ctx, data); err != nil {
 			return nil, renderFault(ctx, err)
 		}
 	}

@@ -180,7 +180,11 @@ func (r *reporter) declared(raw []byte, positioned bool) (version string, i int)
 		return "", -1
 	}
 	if probe.Ignition.Version == nil {
-		r.add(1, 0, `ignition.version is missing: an Ignition config starts with {"ignition":{"version":"3.4.0"}`)
+		line, column := 0, 0
+		if positioned {
+			line, column = r.find("{")
+		}
+		r.add(line, column, `ignition.version is missing: an Ignition config has "ignition": {"version": "3.4.0"}`)
 		return "", -1
 	}
 	version = *probe.Ignition.Version
@@ -234,6 +238,14 @@ func plainJSON(message string) string {
 	return fmt.Sprintf("%s: want %s, got %s", strings.ToLower(m[2][:min(len(m[2]), 1)])+m[2][min(len(m[2]), 1):], want, m[1])
 }
 
+// plainButane puts advice for users of Butane's command into words for users of a server.
+func plainButane(message string) string {
+	if strings.Contains(message, "--files-dir") {
+		return "a server reads no local files for a config: write the content into it (inline)"
+	}
+	return message
+}
+
 // find returns where a piece of text stands in r's text, zeros if nowhere.
 func (r *reporter) find(piece string) (line, column int) {
 	if r.text == nil {
@@ -256,7 +268,7 @@ func (r *reporter) addEntries(entries report.Report, positioned bool) {
 		if positioned && e.Marker.StartP != nil {
 			line, column = int(e.Marker.StartP.Line), int(e.Marker.StartP.Column)
 		}
-		what := plainJSON(e.Message)
+		what := plainButane(plainJSON(e.Message))
 		if at := strings.TrimPrefix(e.Context.String(), "$"); at != "" {
 			what = strings.TrimPrefix(at, ".") + ": " + what
 		}

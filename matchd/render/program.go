@@ -1,14 +1,10 @@
 package render
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"text/template"
 	"text/template/parse"
 )
@@ -35,9 +31,9 @@ type program struct {
 
 // newProgram parses source; the error is a *Report.
 func newProgram(name, source string) (*program, error) {
-	tmpl, err := template.New(name).Option("missingkey=error").Funcs(functions()).Parse(source)
+	tmpl, err := parseTemplate(name, source)
 	if err != nil {
-		return nil, templateReport(name, source, err)
+		return nil, err
 	}
 	if err := checkCalls(name, source, tmpl); err != nil {
 		return nil, err
@@ -103,17 +99,13 @@ func (p *program) instrumentBranch(branch *parse.BranchNode) {
 	p.instrument(branch.ElseList)
 }
 
-// execute runs the template. The error is a *Report, or the context's.
-func (p *program) execute(ctx context.Context, name string, data map[string]any) (*text, error) {
+// run executes the template. The error is text/template's, or that of a bound: errNoChance where ctx ended.
+func (p *program) run(ctx context.Context, data map[string]any) (*text, error) {
 	s := &sink{ctx: ctx, texts: p.texts}
-	err := p.tmpl.Execute(s, data)
-	switch {
-	case err == nil:
-		return &text{out: s.out, source: p.source, segments: s.segments}, nil
-	case errors.Is(err, errNoChance):
-		return nil, fmt.Errorf("rendering %s: %w", name, context.Cause(ctx))
+	if err := p.tmpl.Execute(s, data); err != nil {
+		return nil, err
 	}
-	return nil, templateReport(name, p.source, err)
+	return &text{out: s.out, source: p.source, segments: s.segments}, nil
 }
 
 // sink takes a template's output, within bounds, and remembers where it came from.
@@ -148,53 +140,6 @@ func (s *sink) Write(b []byte) (int, error) {
 	s.segments = append(s.segments, segment{out: len(s.out), src: src, literal: literal})
 	s.out = append(s.out, b...)
 	return len(b), nil
-}
-
-// What text/template's errors look like: "template: NAME:LINE:COLUMN: executing …", the column from 0 and only when executing.
-var (
-	templateError = regexp.MustCompile(`(?s)^template: (.*?):(\d+)(?::(\d+))?: (.*)$`)
-	executing     = regexp.MustCompile(`(?s)^executing "[^"]*" at <(.*?)>: (.*)$`)
-	missingEntry  = regexp.MustCompile(`^map has no entry for key "(.*)"$`)
-	notDefined    = regexp.MustCompile(`^function "(\w+)" not defined$`)
-	callingNamed  = regexp.MustCompile(`(?s)^error calling \w+: (.*)$`)
-)
-
-// templateReport turns an error of text/template into a problem with a position in the template.
-func templateReport(name, source string, err error) error {
-	problem := Problem{Name: name, What: err.Error()}
-	if m := templateError.FindStringSubmatch(err.Error()); m != nil {
-		problem.Line, _ = strconv.Atoi(m[2])
-		problem.What = m[4]
-		lines := strings.SplitN(source, "\n", problem.Line+1)
-		if problem.Line >= 1 && problem.Line <= len(lines) {
-			line := lines[problem.Line-1]
-			problem.Source = shownLine(line)
-			if at, err := strconv.Atoi(m[3]); err == nil && at <= len(line) {
-				_, problem.Column = lineColumn(line, at)
-			}
-		}
-	}
-	if m := executing.FindStringSubmatch(problem.What); m != nil {
-		problem.origin = templated
-		if missingEntry.MatchString(m[2]) {
-			problem.origin = missingKey
-		}
-		problem.What = explainExecution(m[1], m[2])
-	}
-	if m := notDefined.FindStringSubmatch(problem.What); m != nil {
-		problem.What = cmp.Or(unknownFunction(m[1]), problem.What)
-	}
-	return &Report{Problems: []Problem{problem}}
-}
-
-func explainExecution(at, what string) string {
-	if m := missingEntry.FindStringSubmatch(what); m != nil {
-		return fmt.Sprintf("%s: there is no %q in the group's metadata, its selector or the request", at, m[1])
-	}
-	if m := callingNamed.FindStringSubmatch(what); m != nil {
-		what = m[1]
-	}
-	return at + ": " + what
 }
 
 // dependencies are the data that a template reads: paths from the root, or everything.

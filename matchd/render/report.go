@@ -86,6 +86,7 @@ func (r *Report) all(allowUnhashed bool) []Problem {
 // reporter collects the problems of one rendered text and finds where they stand in what the author wrote.
 type reporter struct {
 	lenient bool // see CompileLenient
+	wary    bool // the text holds stand-ins: what hangs together with a line that an action gave is templated as well
 	name    string
 	text    *text
 	report  Report
@@ -112,7 +113,7 @@ func (r *reporter) problem(line, column int, format string, args ...any) Problem
 	if line > 0 && r.text != nil {
 		p.Source = shownLine(r.text.line(line))
 		p.Line, p.Column = r.text.origin(line, column)
-		if !r.text.asWritten(line) {
+		if !r.text.asWritten(line) || r.wary && !r.text.standsAlone(line) {
 			p.origin = templated
 		}
 	}

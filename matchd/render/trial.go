@@ -231,7 +231,7 @@ func (d *Document) attempt(ctx context.Context, data map[string]any) (*attempt, 
 	data, a.supposed = d.program.reads.suppose(data)
 	bounded, cancel := context.WithTimeout(ctx, MaxDuration)
 	defer cancel()
-	rendered, err := d.program.execute(bounded, d.path(), data)
+	rendered, err := d.execute(bounded, data)
 	switch {
 	case err == nil:
 		a.text = rendered
