@@ -131,7 +131,7 @@ func (s *Server) healthReport(context.Context) any {
 	}
 	report.SiteProblems = append(report.SiteProblems, s.health.leftOut...)
 	for _, finding := range s.health.findings {
-		if finding.ID != doctor.PointerID { // secure has what is true by now
+		if finding.ID != doctor.PointerID && finding.ID != doctor.NameID { // secure has what is true by now
 			secure = append(secure, finding)
 		}
 	}
@@ -210,6 +210,7 @@ func examine(ctx context.Context, cfg *Config, loaders *assets.Loaders, built ti
 	if options.Site != nil && cfg.MachineHTTPS == "" {
 		findings = append(findings, doctor.CheckPointers(options.Site.Profiles)...)
 	}
+	findings = append(findings, cfg.examinedNames()...)
 	return append(findings, doctor.Run(ctx, options)...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -37,6 +38,7 @@ type machineTLS struct {
 	ca             func() []byte              // PEM for the pointer
 	ending         func() (string, time.Time) // what ends first for which health looks out, and when
 	warning        time.Duration
+	names          func() []doctor.Finding // what keeps machines from taking us for who they are told; nil: certificates are made as machines need them
 }
 
 // openMachineTLS takes the operator's files, or the daemon's own authority, which it makes at its first start.
@@ -47,7 +49,10 @@ func (c *Config) openMachineTLS(s *Server) (*machineTLS, error) {
 			return nil, fmt.Errorf("opening machine_tls_cert: %w", err)
 		}
 		ending := func() (string, time.Time) { return c.MachineTLSCert, leaf.Ends() }
-		return &machineTLS{leaf.GetCertificate, leaf.CA, ending, machineCertWarning}, nil
+		names := func() []doctor.Finding {
+			return doctor.CheckName(leaf.Certificate(), c.MachineTLSCert, c.machineHost())
+		}
+		return &machineTLS{leaf.GetCertificate, leaf.CA, ending, machineCertWarning, names}, nil
 	}
 	name := "matchd machine CA"
 	if host, err := os.Hostname(); err == nil {
@@ -59,16 +64,21 @@ func (c *Config) openMachineTLS(s *Server) (*machineTLS, error) {
 		return nil, fmt.Errorf("opening the machines' certificate authority: %w", err)
 	}
 	ending := func() (string, time.Time) { return certFile, ca.Certificate().NotAfter }
-	return &machineTLS{pki.NewLeaves(ca, c.machineNames()).GetCertificate, ca.CertPEM, ending, machineCAWarning}, nil
+	return &machineTLS{pki.NewLeaves(ca, c.machineNames()).GetCertificate, ca.CertPEM, ending, machineCAWarning, nil}, nil
 }
 
-// machineNames returns what machines are told to reach us by besides the address that they came to.
-func (c *Config) machineNames() pki.Names {
+// machineHost returns the name or address that machines are told; empty: the address that they came to.
+func (c *Config) machineHost() string {
 	host := c.Advertise
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	host = strings.Trim(host, "[]")
+	return strings.Trim(host, "[]")
+}
+
+// machineNames returns what machines are told to reach us by besides the address that they came to.
+func (c *Config) machineNames() pki.Names {
+	host := c.machineHost()
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return pki.Names{IPs: []netip.Addr{addr}}
 	}
@@ -118,10 +128,14 @@ func (s *Server) secureFindings(now time.Time) []doctor.Finding {
 		}
 		return doctor.CheckPointers(list)
 	}
+	var findings []doctor.Finding
+	if s.machineTLS.names != nil {
+		findings = s.machineTLS.names()
+	}
 	what, end := s.machineTLS.ending()
 	left := end.Sub(now)
 	if left > s.machineTLS.warning {
-		return nil
+		return findings
 	}
 	finding := doctor.Finding{
 		ID: "machine_https.expiry", Severity: doctor.Warn, Subject: what, What: "ends at " + end.UTC().Format(time.RFC3339),
@@ -130,5 +144,21 @@ func (s *Server) secureFindings(now time.Time) []doctor.Finding {
 	if left <= 0 {
 		finding.Severity, finding.What = doctor.Error, "ended at "+end.UTC().Format(time.RFC3339)+": no machine believes the HTTPS that its config comes by"
 	}
-	return []doctor.Finding{finding}
+	return append(findings, finding)
+}
+
+// examinedNames looks at machine_tls_cert for the doctor, which may run beside no daemon. A file that cannot be read keeps the daemon from
+// starting, and the doctor says the same.
+func (c *Config) examinedNames() []doctor.Finding {
+	if c.MachineHTTPS == "" || c.MachineTLSCert == "" {
+		return nil
+	}
+	leaf, err := pki.OpenFileLeaf(pki.LeafFiles{Cert: c.MachineTLSCert, Key: c.MachineTLSKey, CA: c.MachineTLSCA}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return []doctor.Finding{{
+			ID: doctor.NameID, Severity: doctor.Error, Subject: c.MachineTLSCert, What: err.Error(),
+			Next: "correct machine_tls_cert, machine_tls_key and machine_tls_ca",
+		}}
+	}
+	return doctor.CheckName(leaf.Certificate(), c.MachineTLSCert, c.machineHost())
 }

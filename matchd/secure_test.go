@@ -1,6 +1,7 @@
 package matchd_test
 
 import (
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/matchd/matchd/matchd"
+	"github.com/matchd/matchd/matchd/doctor"
 	"github.com/matchd/matchd/matchd/event"
 	"github.com/matchd/matchd/matchd/keyfile"
 	"github.com/matchd/matchd/matchd/matchdtest"
@@ -243,8 +245,57 @@ func TestOperatorsCertificate(t *testing.T) {
 	if _, config, err := p.fetch(t); err != nil || !strings.Contains(config, "hunter2") {
 		t.Errorf("%s, %v", config, err)
 	}
-	if _, health := d.GetAdmin(t, "/v1/health"); !strings.Contains(health, "machine_https.expiry") {
-		t.Errorf("a certificate that ends tomorrow is not told: %s", health)
+	if _, health := d.GetAdmin(t, "/v1/health"); !strings.Contains(health, "machine_https.expiry") || strings.Contains(health, "machine_https.name") {
+		t.Errorf("a certificate that ends tomorrow, for the right host: %s", health)
+	}
+}
+
+// TestCertificateOfAnotherHost: it is told by the daemon and by the doctor, and once.
+func TestCertificateOfAnotherHost(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := pki.NewCA("the operator's", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.IssueServer(pki.Names{DNS: []string{"old.example"}}, 365*24*time.Hour, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pki.EncodeKey(cert.PrivateKey.(crypto.Signer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := loopback(t)
+	cfg.MachineHTTPS, cfg.Advertise = "127.0.0.1:0", "localhost"
+	cfg.MachineTLSCert, cfg.MachineTLSKey = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	for name, content := range map[string][]byte{cfg.MachineTLSCert: pki.EncodeCert(cert.Certificate[0]), cfg.MachineTLSKey: key} {
+		if err := keyfile.Write(name, content, keyfile.Secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "is for old.example, machines are told localhost"
+	d := matchdtest.Start(t, matchdtest.Options{Files: pointedSite(), Config: func(c *matchd.Config) {
+		c.Advertise, c.MachineTLSCert, c.MachineTLSKey = cfg.Advertise, cfg.MachineTLSCert, cfg.MachineTLSKey
+	}})
+	if _, health := d.GetAdmin(t, "/v1/health"); strings.Count(health, want) != 1 {
+		t.Errorf("health does not tell it once: %s", health)
+	}
+	told := func() (list []string) {
+		for _, finding := range matchd.Examine(t.Context(), cfg, time.Time{}) {
+			if finding.ID == doctor.NameID {
+				list = append(list, finding.What)
+			}
+		}
+		return list
+	}
+	if list := told(); len(list) != 1 || !strings.Contains(list[0], want) {
+		t.Errorf("the doctor tells %q", list)
+	}
+	if err := os.Remove(cfg.MachineTLSKey); err != nil {
+		t.Fatal(err)
+	}
+	if list := told(); len(list) != 1 || !strings.Contains(list[0], "tls.key") {
+		t.Errorf("without the key the doctor tells %q", list)
 	}
 }
 

@@ -59,6 +59,9 @@ func (f *FileLeaf) CA() []byte { return f.current().ca }
 // Ends returns when the certificate does.
 func (f *FileLeaf) Ends() time.Time { return f.current().cert.Leaf.NotAfter }
 
+// Certificate returns the server's own certificate, without those that lead to the authority. It must not be changed.
+func (f *FileLeaf) Certificate() *x509.Certificate { return f.current().cert.Leaf }
+
 func (f *FileLeaf) current() loadedLeaf {
 	f.mu.Lock()
 	defer f.mu.Unlock()

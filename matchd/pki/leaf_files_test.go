@@ -76,6 +76,9 @@ func TestFileLeafFollowsItsFiles(t *testing.T) {
 			t.Error("the files are looked at for every client")
 		}
 		time.Sleep(time.Minute)
+		if got := leaf.Certificate().NotAfter; !got.Equal(leaf.Ends()) {
+			t.Errorf("the certificate is another one, which ends at %v", got)
+		}
 		if !leaf.Ends().After(first) {
 			t.Errorf("the renewed certificate was not taken over:\n%s", &log)
 		}
