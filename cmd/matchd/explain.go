@@ -30,6 +30,9 @@ Exit status: 0 a group matches, 1 none does, or the site has problems.`,
 				return err
 			}
 			a, err := q.load(cmd.Context())
+			if err != nil && output == "json" {
+				return refuseJSON(cmd.OutOrStdout(), err)
+			}
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/inspect"
 	"github.com/matchd/matchd/matchd/machine"
+	"github.com/matchd/matchd/matchd/render"
 	"github.com/matchd/matchd/matchd/site"
 )
 
@@ -140,6 +142,39 @@ func (q *question) parse() (url.Values, machine.Machine, error) {
 		return nil, known, usageError{errors.New("what the server knows of a machine, such as its platform, needs --mac")}
 	}
 	return query, known, nil
+}
+
+// refuseJSON tells programs why a question has no answer, as [validateCommand] does, and returns the error to exit with. A wrong command line is not
+// told them: who writes it reads standard error.
+func refuseJSON(w io.Writer, err error) error {
+	if usage := (usageError{}); errors.As(err, &usage) {
+		return err
+	}
+	refusal := validation{Problems: []site.Problem{}, Warnings: []site.Problem{}}
+	var problems *site.Problems
+	var report *render.Report
+	switch {
+	case errors.As(err, &problems):
+		refusal.Problems, refusal.Omitted = problems.Problems, problems.Omitted
+		refusal.Warnings = append(refusal.Warnings, problems.Warnings...)
+	case errors.As(err, &report):
+		refusal.Problems, refusal.Omitted = siteProblems(report.Problems), report.Omitted
+	default:
+		refusal.Reason = err.Error()
+	}
+	if err := writeJSON(w, refusal); err != nil {
+		return err
+	}
+	return errProblem
+}
+
+// siteProblems gives the problems of documents the form in which those of a whole site are told.
+func siteProblems(list []render.Problem) []site.Problem {
+	told := make([]site.Problem, 0, len(list))
+	for _, p := range list {
+		told = append(told, site.Problem{File: p.Name, Line: p.Line, Column: p.Column, What: p.What, Source: p.Source})
+	}
+	return told
 }
 
 // describeSelector says whom a group wants.

@@ -14,6 +14,7 @@ import (
 	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/inspect"
 	"github.com/matchd/matchd/matchd/render"
+	"github.com/matchd/matchd/matchd/site"
 	"github.com/matchd/matchd/profiles"
 )
 
@@ -32,7 +33,7 @@ getting it.
   -o butane    the documents that it is made of, after their templates have run
   -o script    the iPXE script
   -o grub      the GRUB config
-  -o json      all of it, for programs
+  -o json      all of it, for programs; where there is nothing to show, {"ok": false, …} with what validate says, or the reason
 
 Exit status: 0 the machine would boot, 1 it would not, or the site has problems.`,
 		Example: "  matchd render --site /srv/site --mac 52:54:00:a1:9c:ae\n" +
@@ -43,11 +44,17 @@ Exit status: 0 the machine would boot, 1 it would not, or the site has problems.
 			if outputs := []string{"all", "ignition", "butane", "script", "grub", "json"}; !slices.Contains(outputs, output) {
 				return usageError{fmt.Errorf("render: --output %q is none of %s", output, strings.Join(outputs, ", "))}
 			}
-			a, err := q.load(cmd.Context())
-			if err != nil {
-				return err
+			if provenance && output != "all" && output != "json" {
+				return usageError{fmt.Errorf("render: --output %s has no room for --provenance: use it with all or json", output)}
 			}
-			return a.render(cmd.Context(), cmd.OutOrStdout(), output, provenance)
+			a, err := q.load(cmd.Context())
+			if err == nil {
+				err = a.render(cmd.Context(), cmd.OutOrStdout(), output, provenance)
+			}
+			if err != nil && output == "json" {
+				err = refuseJSON(cmd.OutOrStdout(), err)
+			}
+			return err
 		},
 	}
 	q.flags(cmd)
@@ -118,7 +125,7 @@ type rendered struct {
 	Boot     *renderedBoot     `json:"boot,omitempty"`     // absent: the profile configures installed systems only
 	Ignition *renderedConfig   `json:"ignition,omitempty"` // absent: the profile has none
 	Sources  []render.Source   `json:"provenance,omitempty"`
-	Warnings []render.Problem  `json:"warnings"`
+	Warnings []site.Problem    `json:"warnings"`
 
 	groupFile, profileFile string
 }
@@ -142,7 +149,7 @@ type renderedConfig struct {
 func (a *answer) everything(got *inspect.Rendering) *rendered {
 	selection := got.Selection
 	shown := &rendered{
-		Labels: a.subject.Labels, Group: selection.Group.ID, Profile: selection.Profile.ID, Sources: got.Sources, Warnings: []render.Problem{},
+		Labels: a.subject.Labels, Group: selection.Group.ID, Profile: selection.Profile.ID, Sources: got.Sources, Warnings: []site.Problem{},
 		groupFile: a.snapshot.GroupFile(selection.Group), profileFile: a.snapshot.ProfileFile(selection.Profile),
 	}
 	if selection.Profile.Boot.Kernel != "" {
@@ -150,7 +157,7 @@ func (a *answer) everything(got *inspect.Rendering) *rendered {
 	}
 	if config := got.Config; config != nil {
 		shown.Ignition = &renderedConfig{config.Version, config.Digest, len(config.JSON), delivery(selection.Profile, shown.Boot), config.JSON}
-		shown.Warnings = append(shown.Warnings, config.Warnings...)
+		shown.Warnings = append(shown.Warnings, siteProblems(config.Warnings)...)
 	}
 	return shown
 }

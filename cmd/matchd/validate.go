@@ -70,6 +70,7 @@ type validation struct {
 	Problems []site.Problem `json:"problems"`
 	Warnings []site.Problem `json:"warnings"`
 	Omitted  int            `json:"omitted,omitempty"` // problems beyond those listed
+	Reason   string         `json:"reason,omitempty"`  // why there is no answer, where that is no problem of a document
 }
 
 // examine reads a site; an error is one of reading, not of the site.
@@ -105,13 +106,21 @@ func (v *validation) write(t terminal) {
 		t.problem(problem)
 	}
 	if v.Omitted > 0 {
-		t.line("and %d more problems", v.Omitted)
+		t.line("and %s", plural(v.Omitted, "more problem"))
 	}
 	if v.OK {
 		t.good("ok: %s", v.Summary)
 		return
 	}
-	t.bad("%d problems", len(v.Problems)+v.Omitted)
+	t.bad("%s", plural(len(v.Problems)+v.Omitted, "problem"))
+}
+
+// plural counts what has an s in the plural.
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // problem writes a problem with its place in bold.
