@@ -121,13 +121,7 @@ func (s *bootService) Explain(ctx context.Context, request *matchdpb.ExplainRequ
 		return nil, err
 	}
 	caller, _ := auth.FromContext(ctx)
-	response := &matchdpb.ExplainResponse{Labels: found.Labels, Group: found.Group, Profile: found.Profile(), Text: found.Reason}
-	if caller.Scoped() { // the sentence may name a group of others
-		response.Text = "no group matches"
-		if found.Group != "" {
-			response.Text = "group \"" + found.Group + "\" matches"
-		}
-	}
+	response := &matchdpb.ExplainResponse{Labels: found.Labels, Group: found.Group, Profile: found.Profile(), Text: conceal(ctx, found.Reason)}
 	limit := int(request.GetLimit())
 	if limit <= 0 {
 		limit = defaultCandidates
@@ -167,7 +161,7 @@ func (s *bootService) Plan(ctx context.Context, request *matchdpb.PlanRequest) (
 	if err != nil {
 		return nil, err
 	}
-	response := &matchdpb.PlanResponse{Do: dispositions[plan.Do], Reason: plan.Reason, Kernel: plan.Kernel, Args: plan.Args}
+	response := &matchdpb.PlanResponse{Do: dispositions[plan.Do], Reason: conceal(ctx, plan.Reason), Kernel: plan.Kernel, Args: plan.Args}
 	if plan.Group != nil {
 		response.Group = plan.Group.ID
 	}
@@ -195,7 +189,9 @@ func (s *bootService) Render(ctx context.Context, request *matchdpb.RenderReques
 		response.Group, response.Profile = group.ID, group.Profile
 	}
 	if got.Plan != nil {
-		response.Script, response.Grub = valid(got.Plan.IPXE()), valid(got.Plan.GRUB())
+		told := *got.Plan
+		told.Reason = conceal(ctx, told.Reason)
+		response.Script, response.Grub = valid(told.IPXE()), valid(told.GRUB())
 	}
 	if got.Config != nil {
 		response.Ignition, response.IgnitionVersion = got.Config.JSON, got.Config.Version
@@ -209,6 +205,9 @@ func (s *bootService) Render(ctx context.Context, request *matchdpb.RenderReques
 	}
 	for _, problem := range got.Problems {
 		response.Problems = append(response.Problems, problemsOf(problem)...)
+	}
+	for _, problem := range response.Problems {
+		problem.What = conceal(ctx, problem.What)
 	}
 	if got.Config != nil {
 		for i := range got.Config.Warnings {

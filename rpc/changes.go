@@ -33,7 +33,6 @@ func (s *changeService) Apply(ctx context.Context, request *matchdpb.ApplyReques
 	caller, _ := auth.FromContext(ctx)
 	wanted := change.Change{
 		Ops: make([]change.Op, len(request.GetChanges())), DryRun: request.GetDryRun(), CompareMachines: int(request.GetCompareMachines()),
-		Author: caller.Name, Allow: allow(caller),
 	}
 	var problems []change.Problem
 	if request.GetCompareMachines() < 0 {
@@ -52,7 +51,7 @@ func (s *changeService) Apply(ctx context.Context, request *matchdpb.ApplyReques
 	if err := refuse(problems); err != nil {
 		return nil, err
 	}
-	result, err := s.objects.Applier.Apply(ctx, wanted)
+	result, err := s.objects.change(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,9 @@ func Bounded(listener net.Listener) net.Listener {
 	return newBounded(listener, newRefusals(slog.New(slog.DiscardHandler), m, time.Now), m)
 }
 
+// RecheckEvery has streams look at their client's authority that often.
+func (o *Options) RecheckEvery(interval time.Duration) { o.recheckInterval = interval }
+
 // Policy returns the rules as "METHOD action scoped|unscoped".
 func Policy() map[string][2]string {
 	rules := map[string][2]string{}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -61,6 +62,9 @@ func (s *Server) stream(service any, stream grpc.ServerStream, info *grpc.Stream
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()
 	err = handle(service, &boundStream{stream, ctx})
+	if lost := lostAuthority(ctx); lost != nil {
+		return lost
+	}
 	if s.stopping.Err() != nil && stream.Context().Err() == nil {
 		return newStatus(codes.Unavailable, ReasonStopping, "the server is stopping").Err()
 	}
@@ -74,6 +78,14 @@ type boundStream struct {
 }
 
 func (b *boundStream) Context() context.Context { return b.ctx }
+
+// SendMsg implements grpc.ServerStream. Who lost its authority is sent nothing more, whether the handler looks at its context or not.
+func (b *boundStream) SendMsg(message any) error {
+	if lost := lostAuthority(b.ctx); lost != nil {
+		return lost
+	}
+	return b.ServerStream.SendMsg(message)
+}
 
 func (s *Server) newCall(ctx context.Context, method string) *call {
 	c := &call{id: rand.Text()[:12], method: method, start: s.opt.Now()}
@@ -115,15 +127,17 @@ func (s *Server) admit(ctx context.Context, c *call, stream bool) (context.Conte
 	return ctx, cancel, nil
 }
 
-// bindStream ends a stream when the server stops, and when its method's time is over.
+// bindStream ends a stream when the server stops, when its method's time is over, and when its client would not be let in any more.
 func (s *Server) bindStream(ctx context.Context, c *call) (context.Context, context.CancelFunc, error) {
 	cancelTimeout := func() {}
 	if c.rule.timeout > 0 {
 		ctx, cancelTimeout = context.WithTimeout(ctx, c.rule.timeout)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	release := context.AfterFunc(s.stopping, cancel)
-	return ctx, func() { release(); cancel(); cancelTimeout() }, nil
+	ctx, cancel := context.WithCancelCause(ctx)
+	release := context.AfterFunc(s.stopping, func() { cancel(nil) })
+	var checking sync.WaitGroup
+	checking.Go(func() { s.recheck(ctx, cancel) })
+	return ctx, func() { release(); cancel(nil); checking.Wait(); cancelTimeout() }, nil
 }
 
 func authorise(c *call, known bool) error {

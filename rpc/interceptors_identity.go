@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -29,6 +30,9 @@ const (
 	// maxIdentities is the number of identities whose rates are kept; the one that called least recently is forgotten, and starts with a full burst.
 	maxIdentities = 1024
 )
+
+// recheckInterval is how long a stream goes on, at most, after the authority of its client was taken away.
+const recheckInterval = 30 * time.Second
 
 // identify returns who calls. The certificate was verified when the connection was made; a connection outlives that, so its end and its authority are checked
 // again.
@@ -56,6 +60,49 @@ func (s *Server) identify(ctx context.Context) (auth.Identity, error) {
 		}
 	}
 	return identity, nil
+}
+
+// authorityError is the cause of the end of a stream whose client would not be let in any more.
+type authorityError struct{ error }
+
+func (e *authorityError) Unwrap() error { return e.error }
+
+// lostAuthority returns why the client of a stream may not go on; nil: it may.
+func lostAuthority(ctx context.Context) error {
+	var lost *authorityError
+	if errors.As(context.Cause(ctx), &lost) {
+		return lost.error
+	}
+	return nil
+}
+
+// recheck identifies the client of a stream again, every so often and when its certificate ends, until ctx ends or it fails, which ends the stream.
+func (s *Server) recheck(ctx context.Context, end context.CancelCauseFunc) {
+	for {
+		timer := time.NewTimer(s.untilRecheck(ctx))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		if _, err := s.identify(ctx); err != nil {
+			end(&authorityError{err})
+			return
+		}
+	}
+}
+
+// untilRecheck is the interval, or the time that the client's certificate has left, if that is less.
+func (s *Server) untilRecheck(ctx context.Context) time.Duration {
+	interval := s.opt.recheckInterval
+	if interval == 0 {
+		interval = recheckInterval
+	}
+	p, _ := peer.FromContext(ctx)
+	info, _ := p.AuthInfo.(*connInfo) // the call was admitted: there is one
+	left := info.State.PeerCertificates[0].NotAfter.Sub(s.opt.Now())
+	return max(min(interval, left+time.Millisecond), time.Millisecond)
 }
 
 // verifyAgain checks a chain against authorities that are in use now.

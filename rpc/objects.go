@@ -3,12 +3,10 @@ package rpc
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"sort"
 	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
 	"github.com/matchd/matchd/matchd/auth"
 	"github.com/matchd/matchd/matchd/catalog"
@@ -56,76 +54,6 @@ func registerObjects(s grpc.ServiceRegistrar, o *Options) {
 
 // objectStore is what the services of all kinds of objects have in common.
 type objectStore struct{ ObjectParts }
-
-// sight is what the caller may see of a snapshot: everything, or what its scope holds and is used by that.
-type sight struct {
-	caller   auth.Identity
-	snapshot *catalog.Snapshot
-	used     map[catalog.Ref]bool // profiles and templates of groups in sight; nil: not found out yet
-}
-
-func sightOf(ctx context.Context, snapshot *catalog.Snapshot) *sight {
-	caller, _ := auth.FromContext(ctx)
-	return &sight{caller: caller, snapshot: snapshot}
-}
-
-// holds reports whether the caller sees an object: machines by their labels, groups by their selectors, profiles and templates if a group in sight uses them.
-func (s *sight) holds(o *catalog.Object) bool {
-	if !s.caller.Scoped() {
-		return true
-	}
-	switch {
-	case o.Machine != nil, o.Group != nil:
-		return inScope(s.caller, o)
-	case o.Profile != nil, o.Template != nil:
-		if s.used == nil {
-			s.findUsed()
-		}
-		return s.used[o.Ref()]
-	}
-	return false
-}
-
-// inScope reports whether an object's own labels hold the scope.
-func inScope(caller auth.Identity, o *catalog.Object) bool {
-	switch {
-	case !caller.Scoped():
-		return true
-	case o.Machine != nil:
-		return caller.Sees(o.Machine.Labels)
-	case o.Group != nil:
-		return caller.Sees(o.Group.Selector)
-	}
-	return false
-}
-
-func (s *sight) findUsed() {
-	s.used = map[catalog.Ref]bool{}
-	for _, item := range s.snapshot.List(catalog.Group) {
-		if !s.caller.Sees(item.Group.Selector) {
-			continue
-		}
-		for _, ref := range change.Uses(s.snapshot, item.Group) {
-			s.used[ref] = true
-		}
-	}
-}
-
-// allow refuses a caller with a scope what it does not hold, before or after.
-func allow(caller auth.Identity) func(ref catalog.Ref, before, after *catalog.Object) error {
-	if !caller.Scoped() {
-		return nil
-	}
-	return func(ref catalog.Ref, before, after *catalog.Object) error {
-		if before != nil && !inScope(caller, before) || after != nil && !inScope(caller, after) {
-			return newStatus(codes.PermissionDenied, ReasonScope, fmt.Sprintf("%q is bound to a scope, which %s is not in, or would not be", caller.Name, ref)).Err()
-		}
-		if ref.Kind != catalog.Machine && ref.Kind != catalog.Group {
-			return newStatus(codes.PermissionDenied, ReasonScope, fmt.Sprintf("%q is bound to a scope and changes machines and groups only", caller.Name)).Err()
-		}
-		return nil
-	}
-}
 
 // get returns one object. What the caller may not see is not there for it.
 func (s *objectStore) get(ctx context.Context, kind catalog.Kind, id string) (*catalog.Item, error) {
@@ -242,6 +170,26 @@ func (s *objectStore) remove(ctx context.Context, kind catalog.Kind, id string, 
 }
 
 func (s *objectStore) apply(ctx context.Context, op change.Op) (*change.Result, error) {
+	return s.change(ctx, change.Change{Ops: []change.Op{op}})
+}
+
+// change makes a change for the caller, as far as its scope allows; what it is told of the change keeps to its sight.
+func (s *objectStore) change(ctx context.Context, c change.Change) (*change.Result, error) {
 	caller, _ := auth.FromContext(ctx)
-	return s.Applier.Apply(ctx, change.Change{Ops: []change.Op{op}, Author: caller.Name, Allow: allow(caller)})
+	c.Author = caller.Name
+	if !caller.Scoped() {
+		return s.Applier.Apply(ctx, c)
+	}
+	snapshot, err := s.Catalog.Loaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := sightOf(ctx, snapshot)
+	c.Allow = seen.allow
+	result, err := s.Applier.Apply(ctx, c)
+	if err != nil {
+		return nil, seen.veilError(err)
+	}
+	result.Warnings = seen.veil(result.Warnings)
+	return result, nil
 }

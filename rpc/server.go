@@ -66,6 +66,8 @@ type Options struct {
 	Reads   ReadParts
 
 	Matchbox MatchboxParts // zero: matchbox's services are not offered
+
+	recheckInterval time.Duration // 0: [recheckInterval]
 }
 
 // Server is the API. Make it by [New].

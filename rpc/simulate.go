@@ -76,7 +76,7 @@ func (s *bootService) play(ctx context.Context, m firmware.Machine, send func(*m
 			return
 		}
 		failed = send(&matchdpb.SimulateResponse{ElapsedMs: elapsed(), Event: &matchdpb.SimulateResponse_Step{Step: &matchdpb.SimulateStep{
-			Actor: step.Actor, Message: clip(step.Text, maxMessageText), Bytes: step.Bytes, Content: clip(step.Content, maxContent),
+			Actor: step.Actor, Message: clip(conceal(ctx, step.Text), maxMessageText), Bytes: step.Bytes, Content: clip(conceal(ctx, step.Content), maxContent),
 		}}})
 		if failed != nil {
 			cancel()
@@ -89,7 +89,7 @@ func (s *bootService) play(ctx context.Context, m firmware.Machine, send func(*m
 		return ctx.Err()
 	}
 	return send(&matchdpb.SimulateResponse{ElapsedMs: elapsed(), Event: &matchdpb.SimulateResponse_Outcome{
-		Outcome: &matchdpb.SimulateOutcome{WouldBoot: outcome.WouldBoot, Text: clip(outcome.Text, maxMessageText)},
+		Outcome: &matchdpb.SimulateOutcome{WouldBoot: outcome.WouldBoot, Text: clip(conceal(ctx, outcome.Text), maxMessageText)},
 	}})
 }
 

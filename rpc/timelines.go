@@ -78,7 +78,7 @@ func (s *timelineService) ListTimelines(ctx context.Context, request *matchdpb.L
 	rest := token.rest(list)
 	page := rest[:min(size, len(rest))]
 	for i := range page {
-		response.Timelines = append(response.Timelines, timelineMessage(&page[i]))
+		response.Timelines = append(response.Timelines, timelineMessage(ctx, &page[i]))
 	}
 	if len(page) < len(rest) {
 		last := &page[len(page)-1]
@@ -119,10 +119,10 @@ func (s *timelineService) GetTimeline(ctx context.Context, request *matchdpb.Get
 	if err != nil {
 		return nil, err
 	}
-	response := &matchdpb.GetTimelineResponse{Timeline: timelineMessage(&timeline.Summary)}
-	response.Timeline.Diagnosis = timeline.Diagnosed.Text
+	response := &matchdpb.GetTimelineResponse{Timeline: timelineMessage(ctx, &timeline.Summary)}
+	response.Timeline.Diagnosis = conceal(ctx, timeline.Diagnosed.Text)
 	for i := range timeline.Events {
-		response.Events = append(response.Events, eventMessage(&timeline.Events[i]))
+		response.Events = append(response.Events, eventMessage(ctx, &timeline.Events[i]))
 	}
 	return response, nil
 }
@@ -237,10 +237,10 @@ func (w *eventWatch) wants(e *event.Event) bool {
 
 // tell sends an event; of one machine, with its diagnosis as it is now.
 func (w *eventWatch) tell(e *event.Event) error {
-	response := &matchdpb.WatchEventsResponse{Event: eventMessage(e)}
+	response := &matchdpb.WatchEventsResponse{Event: eventMessage(w.ctx, e)}
 	if w.mac != "" {
 		if timeline, found := w.service.events.Timeline(w.mac.String()); found {
-			response.Diagnosis = event.Diagnose(upTo(timeline.Events, e.Seq), e.Time).Text
+			response.Diagnosis = conceal(w.ctx, event.Diagnose(upTo(timeline.Events, e.Seq), e.Time).Text)
 		}
 	}
 	return w.send(response)
@@ -254,22 +254,22 @@ func upTo(events []event.Event, seq uint64) []event.Event {
 	return events
 }
 
-func timelineMessage(m *event.Summary) *matchdpb.Timeline {
+func timelineMessage(ctx context.Context, m *event.Summary) *matchdpb.Timeline {
 	return &matchdpb.Timeline{
 		Mac: m.MAC.String(), Uuid: m.UUID, Hostname: m.Hostname, Address: m.Address, Group: m.Group, Profile: m.Profile,
-		LastStage: string(m.LastStage), LastTime: timestamppb.New(m.LastTime), Diagnosis: m.Diagnosis,
+		LastStage: string(m.LastStage), LastTime: timestamppb.New(m.LastTime), Diagnosis: conceal(ctx, m.Diagnosis),
 	}
 }
 
-func eventMessage(e *event.Event) *matchdpb.Event {
+func eventMessage(ctx context.Context, e *event.Event) *matchdpb.Event {
 	message := &matchdpb.Event{
 		Seq: e.Seq, Time: timestamppb.New(e.Time), Mac: e.MAC.String(), Uuid: valid([]byte(e.UUID)), Stage: string(e.Stage), Level: string(e.Level), Peer: e.Peer,
-		Message: valid([]byte(e.Message)), Bytes: e.Bytes, Total: e.Total, DurationMs: e.DurationMS, Error: valid([]byte(e.Error)),
+		Message: conceal(ctx, valid([]byte(e.Message))), Bytes: e.Bytes, Total: e.Total, DurationMs: e.DurationMS, Error: conceal(ctx, valid([]byte(e.Error))),
 	}
 	if len(e.Attrs) > 0 {
 		message.Attrs = make(map[string]string, len(e.Attrs))
 		for name, value := range e.Attrs {
-			message.Attrs[valid([]byte(name))] = valid([]byte(value))
+			message.Attrs[valid([]byte(name))] = conceal(ctx, valid([]byte(value)))
 		}
 	}
 	return message
