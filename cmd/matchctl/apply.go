@@ -34,7 +34,8 @@ func (a *app) applyCommand() *cobra.Command {
 		Long: `Creates and changes objects as files say: all of them in one revision, or none. Before anything is accepted the server renders what
 every machine concerned would get, and lists every problem with file, line and column.
 
-A FILE holds YAML documents or JSON with kind: Machine, Group, Profile, Template or Reservation, as "get -o yaml" writes them. A DIR is
+A FILE holds YAML documents or JSON with kind: Machine, Group, Profile, Template or Reservation, as "get -o yaml" writes them. With a
+meta.revision in it, an object is written only over that revision: what somebody else changed meanwhile is refused. A DIR is
 a site directory (groups/, profiles/, ignition/, generic/, cloud/), or holds such files, or both. "-" is standard input.
 
 --dry-run changes nothing and says what would change, by object and by machine: its group, its profile, its script, its config.
@@ -142,7 +143,7 @@ type changeset struct {
 	*app
 	put      []object
 	deleted  []*matchdpb.Ref
-	revision *int64         // precondition of the one object that is put; nil: none
+	revision *int64         // precondition of the one object that is put; nil: what its file says
 	places   map[string]int // of put, by name; see index
 }
 
@@ -156,7 +157,7 @@ type sending struct {
 func (s *changeset) send(ctx context.Context, c *client.Client, how sending) (*matchdpb.ApplyResponse, error) {
 	request := &matchdpb.ApplyRequest{DryRun: how.dryRun, CompareMachines: how.compare}
 	for i := range s.put {
-		request.Changes = append(request.Changes, &matchdpb.Change{Change: &matchdpb.Change_Put{Put: s.put[i].pb}, Revision: s.revision})
+		request.Changes = append(request.Changes, &matchdpb.Change{Change: &matchdpb.Change_Put{Put: s.put[i].pb}, Revision: s.precondition(i)})
 	}
 	for _, ref := range s.deleted {
 		request.Changes = append(request.Changes, &matchdpb.Change{Change: &matchdpb.Change_Delete{Delete: ref}})
@@ -171,4 +172,15 @@ func (s *changeset) send(ctx context.Context, c *client.Client, how sending) (*m
 	defer cancel()
 	response, err := c.Changes.Apply(ctx, request)
 	return response, s.placed(err)
+}
+
+// precondition is the revision that the n-th object must be of: the one that its file was made from. nil: any.
+func (s *changeset) precondition(n int) *int64 {
+	if s.revision != nil {
+		return s.revision
+	}
+	if seen := metaOf(s.put[n].pb).GetRevision(); seen != 0 {
+		return &seen
+	}
+	return nil
 }

@@ -89,6 +89,9 @@ func (a *app) connect() (*client.Client, error) {
 		return nil, err
 	}
 	a.used = used
+	if err := client.CheckEndpoint(used.Endpoint); err != nil {
+		return nil, usageError{err}
+	}
 	a.client, err = client.Dial(client.Options{
 		Endpoint: used.Endpoint, CA: used.CA, Cert: used.Cert, Key: used.Key, ServerName: used.ServerName, Timeout: cmp.Or(a.flags.timeout, defaultTimeout),
 	})

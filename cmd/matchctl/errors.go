@@ -59,7 +59,7 @@ func codeOf(err error) int {
 	case client.IsUnreachable(err):
 		return exitUnreachable
 	case errors.As(err, &credentials):
-		return exitError
+		return exitUsage
 	case fault.Is(err, fault.NotFound):
 		return exitNotFound
 	case fault.Is(err, fault.Denied):
@@ -167,9 +167,12 @@ func alert(text string) string {
 func (a *app) advise(err error) string {
 	var failed *client.Error
 	var credentials *credentialsError
+	var stale *staleFile
 	switch {
 	case errors.As(err, &credentials):
 		return credentials.advice()
+	case errors.As(err, &stale):
+		return stale.advice()
 	case !errors.As(err, &failed):
 		return ""
 	case failed.Unreachable:
@@ -180,7 +183,7 @@ func (a *app) advise(err error) string {
 		return "\"matchctl status\" tells who you are to the server. Who may do this can be given a certificate with: matchd pki client NAME --role ROLE"
 	case "RESOURCE_EXHAUSTED":
 		if strings.Contains(failed.Message, "message larger than max") {
-			return "Apply fewer objects at once."
+			return "An apply may have 32 MiB, and a document in it 256 KiB: apply fewer objects at once, or look for a template that is too large."
 		}
 		return retry(failed, "The server asks you to slow down.")
 	case "DEADLINE_EXCEEDED":
@@ -218,7 +221,7 @@ func (a *app) adviseReaching(failed *client.Error) string {
 	var op *net.OpError
 	switch {
 	case errors.As(failed, &name):
-		return "Call it by one of these names, give --server-name, or make it a certificate with: matchd pki init --name " + name.Host
+		return "Call it by one of these names, give --server-name, or make it a certificate with: matchd pki server --name " + name.Host
 	case errors.As(failed, &verify):
 		return "The authority that you trust is " + a.used.CA + "; the server's own is ca.crt in its pki directory. Give that file with --ca, or put it into the context."
 	case errors.As(failed, &op) && op.Op == "remote error":

@@ -120,12 +120,20 @@ var kindNames = map[matchdpb.Kind]string{
 	matchdpb.Kind_KIND_TEMPLATE: "Template", matchdpb.Kind_KIND_RESERVATION: "Reservation",
 }
 
-// metaDocument is what output adds to an object. In a file it is allowed and not looked at.
+// metaDocument is what output adds to an object. In a file the revision is a precondition; the rest is allowed and not looked at.
 type metaDocument struct {
 	Revision  int64  `json:"revision"`
 	Owner     string `json:"owner"`
 	UpdatedBy string `json:"updated_by"`
 	UpdatedAt string `json:"updated_at"`
+}
+
+// message keeps what is looked at. nil: nothing is.
+func (d *metaDocument) message() *matchdpb.Meta {
+	if d.Revision == 0 {
+		return nil
+	}
+	return &matchdpb.Meta{Revision: d.Revision}
 }
 
 type machineDocument struct {
@@ -183,17 +191,24 @@ func decodeObject(document *site.Document) (proto.Message, error) {
 		if mac, wrong := machine.ParseMAC(d.ID); wrong == nil {
 			d.ID = mac.String() // as the server names it, so that its answers can be told of this file
 		}
-		return &matchdpb.Machine{Id: d.ID, Name: d.Name, Labels: d.Labels, Loader: d.Loader, ExitMethod: d.ExitMethod, TftpBlksize: d.TFTPBlksize}, err
+		return &matchdpb.Machine{Id: d.ID, Name: d.Name, Labels: d.Labels, Loader: d.Loader, ExitMethod: d.ExitMethod, TftpBlksize: d.TFTPBlksize, Meta: d.Meta.message()}, err
 	case "Group":
 		var d groupDocument
 		if err := document.Decode(&d); err != nil {
 			return nil, err
 		}
-		return groupMessage(&d.Group)
+		message, err := groupMessage(&d.Group)
+		if err != nil {
+			return nil, err
+		}
+		message.Meta = d.Meta.message()
+		return message, nil
 	case "Profile":
 		var d profileDocument
 		err := document.Decode(&d)
-		return profileMessage(&d.Profile), err
+		message := profileMessage(&d.Profile)
+		message.Meta = d.Meta.message()
+		return message, err
 	case "Template":
 		var d templateDocument
 		if err := document.Decode(&d); err != nil {
@@ -203,7 +218,7 @@ func decodeObject(document *site.Document) (proto.Message, error) {
 	default: // readers have checked the kind
 		var d reservationDocument
 		err := document.Decode(&d)
-		return &matchdpb.Reservation{Id: d.ID, Mac: d.MAC, ClientId: d.ClientID, CircuitId: d.CircuitID, Hostname: d.Hostname}, err
+		return &matchdpb.Reservation{Id: d.ID, Mac: d.MAC, ClientId: d.ClientID, CircuitId: d.CircuitID, Hostname: d.Hostname, Meta: d.Meta.message()}, err
 	}
 }
 
@@ -219,10 +234,10 @@ func (d *templateDocument) message() (proto.Message, error) {
 			return nil, &fieldError{"content_base64", "is not Base64, or there is a content, too"}
 		}
 	}
-	return &matchdpb.Template{Kind: kind, Name: name, Content: content}, nil
+	return &matchdpb.Template{Kind: kind, Name: name, Content: content, Meta: d.Meta.message()}, nil
 }
 
-func groupMessage(g *groups.Group) (proto.Message, error) {
+func groupMessage(g *groups.Group) (*matchdpb.Group, error) {
 	message := &matchdpb.Group{
 		Id: g.ID, Name: g.Name, Profile: g.Profile, Selector: g.Selector, Priority: int32(g.Priority), Snippets: g.Snippets, BootPolicy: string(g.BootPolicy),
 	}
@@ -239,7 +254,7 @@ func groupMessage(g *groups.Group) (proto.Message, error) {
 	return message, nil
 }
 
-func profileMessage(p *profiles.Profile) proto.Message {
+func profileMessage(p *profiles.Profile) *matchdpb.Profile {
 	message := &matchdpb.Profile{
 		Id: p.ID, Name: p.Name, IgnitionId: p.IgnitionID, GenericId: p.GenericID, CloudId: p.CloudID, Snippets: p.Snippets,
 		IgnitionVersion: p.IgnitionVersion, AllowUnhashedSources: p.AllowUnhashedSources, Config: string(p.Config), Cluster: p.Cluster,

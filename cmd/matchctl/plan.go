@@ -77,7 +77,7 @@ func (a *app) writeActions(result *matchdpb.ApplyResponse) {
 // writeMachines says which machines would get something else.
 func (a *app) writeMachines(plan *matchdpb.ApplyResponse) {
 	if len(plan.GetMachines())+int(plan.GetMachinesOmitted()) == 0 {
-		a.out.line("No machine would get anything else.")
+		a.out.line("The script and Ignition config of no machine would change.")
 		return
 	}
 	a.out.painted(bold, "Machines that would get something else:")

@@ -28,7 +28,13 @@ func (e *refusal) Unwrap() error { return e.cause }
 // placed finds the file, line and column of what the server complains about.
 func (s *changeset) placed(err error) error {
 	var failed *client.Error
-	if !errors.As(err, &failed) || len(failed.Problems)+len(failed.Fields) == 0 {
+	if !errors.As(err, &failed) {
+		return err
+	}
+	if stale := s.stale(failed); stale != nil {
+		return stale
+	}
+	if len(failed.Problems)+len(failed.Fields) == 0 {
 		return err
 	}
 	e := &refusal{cause: err}
@@ -43,6 +49,38 @@ func (s *changeset) placed(err error) error {
 	}
 	trial.Sort(e.problems)
 	return e
+}
+
+// staleFile is the server's refusal of an object that is of another revision than the one its file was made from.
+type staleFile struct {
+	file, name string
+	revision   int64
+	cause      *client.Error
+}
+
+func (e *staleFile) Error() string {
+	return fmt.Sprintf("%s: %s has changed since revision %d: get it again", e.file, e.name, e.revision)
+}
+
+func (e *staleFile) Unwrap() error { return e.cause }
+
+// advice tells what the server has, and how to go without a precondition.
+func (e *staleFile) advice() string {
+	return "Nothing has been applied. " + e.cause.Message + ". To write over whatever is there, take meta out of the file, as \"matchctl export\" does."
+}
+
+// stale returns the refusal of a file that says which revision it was made from; nil if it is something else.
+func (s *changeset) stale(failed *client.Error) error {
+	if failed.Reason != "STALE" || len(failed.Preconditions) == 0 || s.revision != nil {
+		return nil
+	}
+	s.index()
+	name := failed.Preconditions[0].Subject
+	i, found := s.places[name]
+	if !found {
+		return nil
+	}
+	return &staleFile{s.put[i].origin.file, name, metaOf(s.put[i].pb).GetRevision(), failed}
 }
 
 // place tells a problem of an object.

@@ -1,8 +1,11 @@
 // Package audit keeps who changed what through the API, and who tried to.
 //
 // The record of a write goes into the same commit of the store as the write itself: there is none without the other. Refused calls are written apart, by
-// [Log.Run], so that they neither slow down nor fill the store of what machines boot. Both are bounded: the oldest records give way. A record names objects,
+// [Log.Run], so that they neither slow down nor fill the store of what machines boot. A record names objects,
 // never what is in them.
+//
+// Both are bounded: the oldest records give way, and whoever may write can make [MaxWritten] new ones in seconds. What has to last is in the daemon's log, which
+// has a line for each write, on a host that it is shipped to.
 package audit
 
 import (

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/matchd/matchd/matchd/audit"
 	"github.com/matchd/matchd/matchd/boot"
 	"github.com/matchd/matchd/matchd/catalog"
 	"github.com/matchd/matchd/matchd/fault"
@@ -30,6 +31,7 @@ const (
 
 	reservedOps = 1   // the audit record
 	maxTries    = 10  // with somebody else writing in between
+	maxRaces    = 2   // that a change loses before it is made with nobody beside it
 	maxSharing  = 256 // changes that are made at the same time
 
 	servingTimeout = time.Minute // from written to served
@@ -168,7 +170,7 @@ func (a *Applier) Apply(ctx context.Context, c Change) (*Result, error) {
 		defer a.opt.Directory.Lock()()
 	}
 	for try := 1; ; try++ {
-		result, err := a.try(ctx, &c)
+		result, err := a.try(ctx, &c, try > maxRaces)
 		if err != errRaced {
 			return result, err
 		}
@@ -178,10 +180,15 @@ func (a *Applier) Apply(ctx context.Context, c Change) (*Result, error) {
 	}
 }
 
-// try makes the change unless somebody else changes one of its objects meanwhile, which is errRaced.
-func (a *Applier) try(ctx context.Context, c *Change) (*Result, error) {
+// try makes the change unless somebody else changes one of its objects meanwhile, which is errRaced. Alone, no change of this applier can be that somebody:
+// only a site's files are.
+func (a *Applier) try(ctx context.Context, c *Change, alone bool) (*Result, error) {
 	if !c.DryRun && !c.othersDepend() {
-		release, err := a.turn(ctx, 1)
+		turns := int64(1)
+		if alone {
+			turns = maxSharing
+		}
+		release, err := a.turn(ctx, turns)
 		if err != nil {
 			return nil, err
 		}
@@ -284,6 +291,7 @@ func (a *Applier) commit(ctx context.Context, p *plan) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.log(ctx, &written, revision)
 	// It is written. The next change must see it served, even if who wanted this one is gone.
 	serving, cancel := context.WithTimeout(context.WithoutCancel(ctx), servingTimeout)
 	defer cancel()
@@ -292,4 +300,16 @@ func (a *Applier) commit(ctx context.Context, p *plan) (*Result, error) {
 	}
 	p.stamp(result, revision)
 	return result, nil
+}
+
+// log writes one line about a change that is made. The audit log is bounded; whoever wants to keep everything ships the log.
+func (a *Applier) log(ctx context.Context, written *Written, revision store.Revision) {
+	shown := min(len(written.Refs), audit.MaxObjects)
+	names := make([]string, 0, shown)
+	for _, ref := range written.Refs[:shown] {
+		names = append(names, ref.Key())
+	}
+	call := audit.FromContext(ctx)
+	a.opt.Logger.InfoContext(ctx, "objects changed", "revision", revision, "identity", call.Identity, "role", call.Role, "peer", call.Peer,
+		"method", call.Method, "objects", names, "more", len(written.Refs)-shown)
 }

@@ -365,46 +365,6 @@ func TestDryRunComparesMachines(t *testing.T) {
 	}
 }
 
-// TestTogether has many change the same and different things at once: nothing is lost, no precondition is broken, and no group is ever left without its profile.
-func TestTogether(t *testing.T) {
-	h := newHouse(t, nil)
-	h.must(site()...)
-	var wg sync.WaitGroup
-	for w := range 8 {
-		wg.Go(func() {
-			for i := range 25 {
-				var err error
-				switch w % 4 {
-				case 0:
-					_, err = h.Apply(t.Context(), change.Change{Ops: []change.Op{put(group("01", "web", fmt.Sprint(w, i)))}})
-				case 1:
-					_, err = h.Apply(t.Context(), change.Change{Ops: []change.Op{put(profile(fmt.Sprint("p", i), "host.bu")), put(group("10", fmt.Sprint("p", i), "x"))}})
-				case 2:
-					_, err = h.Apply(t.Context(), change.Change{Ops: []change.Op{remove(catalog.Profile, fmt.Sprint("p", i))}})
-					if fault.Is(err, fault.Invalid) {
-						err = nil // in use
-					}
-				default:
-					_, err = h.Apply(t.Context(), change.Change{Ops: []change.Op{put(group(fmt.Sprint(20+w), fmt.Sprint("p", i), "x"))}})
-					if fault.Is(err, fault.Invalid) {
-						err = nil // there is no such profile
-					}
-				}
-				if err != nil && !strings.Contains(err.Error(), "keep changing") {
-					t.Errorf("%d: %v", w, err)
-				}
-				snapshot := h.catalog.Current()
-				for _, item := range snapshot.List(catalog.Group) {
-					if snapshot.Profiles[item.Group.Profile] == nil {
-						t.Errorf("revision %d: group %s has no profile %s", snapshot.Revision, item.Group.ID, item.Group.Profile)
-					}
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
 func TestCanceled(t *testing.T) {
 	h := newHouse(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/matchd/matchd/matchd/auth"
@@ -86,7 +87,7 @@ func initServer(dir string, ca *CA, names Names, now time.Time) (Step, error) {
 	case now.After(cert.NotAfter.Add(-ExpiryWarning)):
 		step.Note += "; it ends soon" + again
 	case len(missing) > 0:
-		step.Note += fmt.Sprintf("; it lacks %q", missing) + again
+		step.Note += fmt.Sprintf("; it lacks %q: \"matchd pki server --name %s\" makes it anew", missing, strings.Join(missing, " --name "))
 	}
 	return step, nil
 }

@@ -90,7 +90,7 @@ func TestInitKeepsWhatIsThere(t *testing.T) {
 			t.Errorf("%v claims to be made", step.Files)
 		}
 	}
-	if !strings.Contains(steps[1].Note, `lacks ["new.example.com"]`) {
+	if !strings.Contains(steps[1].Note, `lacks ["new.example.com"]: "matchd pki server --name new.example.com" makes`) {
 		t.Errorf("got %q", steps[1].Note)
 	}
 	steps, err = pki.Init(dir, loopback, time.Now().Add(pki.ServerLifetime-10*24*time.Hour))

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/matchd/matchd/matchd/fault"
 	"github.com/matchd/matchd/rpc/matchdpb"
 )
 
@@ -31,7 +32,7 @@ const (
 
 // Options say where the server is and who is calling.
 type Options struct {
-	// Endpoint is a host and a port. Empty: DefaultEndpoint. No port: the default one.
+	// Endpoint is a host and a port, without a scheme. Empty: DefaultEndpoint. No port: the default one.
 	Endpoint string
 	// CA, Cert and Key are names of PEM files, or PEM text itself: the authority that signed the server's certificate, and the
 	// client's certificate with its key. Cert and Key are read again for each connection, so that a renewed pair is used.
@@ -84,6 +85,9 @@ func (c *Client) Close() error { return c.conn.Close() }
 
 // dial makes a connection whose calls have a deadline and errors of type *Error.
 func dial(options Options) (*grpc.ClientConn, error) {
+	if err := CheckEndpoint(options.Endpoint); err != nil {
+		return nil, err
+	}
 	config, err := tlsConfig(options)
 	if err != nil {
 		return nil, err
@@ -100,6 +104,14 @@ func dial(options Options) (*grpc.ClientConn, error) {
 		grpc.WithContextDialer(link.dial),
 		grpc.WithChainUnaryInterceptor(calls.unary), grpc.WithChainStreamInterceptor(calls.stream),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage)))
+}
+
+// CheckEndpoint says why an endpoint could not be one: the error, of kind Invalid, that [Dial] would return.
+func CheckEndpoint(endpoint string) error {
+	if strings.Contains(endpoint, "/") {
+		return fault.New(fault.Invalid, "endpoint %q: want HOST:PORT without a scheme or a path", endpoint)
+	}
+	return nil
 }
 
 // address completes an endpoint with host and port.

@@ -219,3 +219,18 @@ func TestListings(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckEndpoint(t *testing.T) {
+	for endpoint, want := range map[string]bool{
+		"": true, "boot.example.com": true, "boot.example.com:8081": true, ":8081": true, "[2001:db8::1]:8081": true,
+		"http://127.0.0.1:8081": false, "https://boot.example.com": false, "boot.example.com:8081/x": false,
+	} {
+		err := client.CheckEndpoint(endpoint)
+		if (err == nil) != want {
+			t.Errorf("%q: %v", endpoint, err)
+		}
+		if _, dialed := client.Dial(client.Options{Endpoint: endpoint}); !want && (dialed == nil || dialed.Error() != err.Error()) {
+			t.Errorf("%q: dialing says %v", endpoint, dialed)
+		}
+	}
+}
