@@ -77,15 +77,7 @@ func (a *app) useContextCommand() *cobra.Command {
 		Use: "use-context NAME", Short: "make a context the current one",
 		Args: arguments(cobra.ExactArgs(1)), ValidArgsFunction: a.completeContexts,
 		RunE: func(_ *cobra.Command, args []string) error {
-			config, file, err := a.loadConfig()
-			if err != nil {
-				return err
-			}
-			if _, err := config.choose(args[0]); err != nil {
-				return err
-			}
-			config.Current = args[0]
-			if err := config.save(file); err != nil {
+			if err := a.editConfig(args[0], func(config *configuration) { config.Current = args[0] }); err != nil {
 				return err
 			}
 			a.out.line("The current context is %s now.", args[0])
@@ -156,22 +148,30 @@ func (a *app) deleteContextCommand() *cobra.Command {
 		Use: "delete-context NAME", Short: "forget a context; its certificates stay",
 		Args: arguments(cobra.ExactArgs(1)), ValidArgsFunction: a.completeContexts,
 		RunE: func(_ *cobra.Command, args []string) error {
-			config, file, err := a.loadConfig()
+			err := a.editConfig(args[0], func(config *configuration) {
+				config.Contexts = slices.DeleteFunc(config.Contexts, func(c connection) bool { return c.Name == args[0] })
+				if config.Current == args[0] {
+					config.Current = ""
+				}
+			})
 			if err != nil {
-				return err
-			}
-			if _, err := config.choose(args[0]); err != nil {
-				return err
-			}
-			config.Contexts = slices.DeleteFunc(config.Contexts, func(c connection) bool { return c.Name == args[0] })
-			if config.Current == args[0] {
-				config.Current = ""
-			}
-			if err := config.save(file); err != nil {
 				return err
 			}
 			a.out.line("Context %s is gone.", args[0])
 			return nil
 		},
 	}
+}
+
+// editConfig changes something about a context that is there, and saves the configuration.
+func (a *app) editConfig(context string, edit func(*configuration)) error {
+	config, file, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	if _, err := config.choose(context); err != nil {
+		return err
+	}
+	edit(config)
+	return config.save(file)
 }
